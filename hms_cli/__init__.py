@@ -1,0 +1,1 @@
+"""The `hms` command for people and CI. It speaks HTTP to HMS-MGT and nothing else."""

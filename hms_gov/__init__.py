@@ -1,0 +1,1 @@
+"""HMS-GOV: the reference governance service. Rego policy in, signed decision out."""

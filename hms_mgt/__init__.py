@@ -1,0 +1,1 @@
+"""HMS-MGT: the control plane that turns approved patches into live service configuration."""
