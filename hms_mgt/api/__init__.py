@@ -1,0 +1,1 @@
+"""The REST API: one router a noun, errors as problem+json at the edge."""

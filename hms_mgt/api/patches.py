@@ -1,0 +1,157 @@
+"""`/api/patch`: submit, look, list, cancel, roll back."""
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from hms_mgt.api import body, views
+from hms_mgt.api.auth import Caller, PartsOf, Reader
+from hms_mgt.api.problems import responses
+from hms_mgt.api.schema import PATCH_BODY
+from hms_mgt.domain import access, rollout
+from hms_mgt.domain.access import Actor, Permission
+from hms_mgt.domain.patch import Patch, Status
+from hms_mgt.errors import Invalid, NotFound, Problem
+from hms_mgt.store import instances, patches, trail
+from hms_mgt.store.database import EVERY_TENANT
+from hms_mgt.usecases import end
+from hms_mgt.usecases.follow import look
+from hms_mgt.usecases.submit import Submission, submit
+
+router = APIRouter(prefix="/api/patch", tags=["patch"])
+_BIGGEST_ID = 2**63 - 1
+PatchId = Annotated[int, Path(ge=1, le=_BIGGEST_ID, description="The patch's id")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(max_length=255, description="The same key with the same body gets the same answer again"),
+]
+
+
+class EndRequest(BaseModel):
+    """Why a patch is ended; may be left out."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "market is over"}]})
+
+    reason: str = Field(default="", max_length=500)
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=views.AcceptedView,
+    responses=responses(401, 403, 413, 415, 422, 503),
+    openapi_extra=PATCH_BODY,
+)
+async def post_patch(
+    request: Request,
+    response: Response,
+    parts: PartsOf,
+    actor: Caller,
+    idempotency_key: IdempotencyKey = None,
+) -> views.AcceptedView:
+    """Submit a config patch, as JSON or YAML. It is stored and QUEUED; follow it at `Location`."""
+    # The role is checked before a byte of the body is looked at: a viewer learns nothing from it.
+    access.require(actor, Permission.SUBMIT)
+    read = await body.read(request)
+    key = None if idempotency_key is None else idempotency_key.strip().strip('"')
+    asked = Submission(read.document, read.digest, key or None, request.state.request_id)
+    done = await submit(parts.db, actor, asked, parts.clock.now())
+    response.headers["Location"] = f"/api/patch/{done.patch_id}"
+    return views.AcceptedView(
+        patch_id=done.patch_id,
+        status=Status.QUEUED,
+        tenant=done.spec.tenant,
+        service=done.spec.service,
+        href=f"/api/patch/{done.patch_id}",
+    )
+
+
+@router.get("", responses=responses(401, 422, 503))
+async def list_patches(  # noqa: PLR0913 - one parameter for each filter
+    request: Request,
+    response: Response,
+    parts: PartsOf,
+    actor: Reader,
+    tenant: Annotated[str | None, Query(max_length=63)] = None,
+    service: Annotated[str | None, Query(max_length=63)] = None,
+    status: Annotated[Status | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=64)] = None,
+) -> views.PatchPage:
+    """List patches, newest first."""
+    filters = patches.Filters(tenant, service, status)
+    async with parts.db.transaction(actor.tenant or EVERY_TENANT) as tx:
+        found = await patches.page(tx, filters, _before(cursor), limit + 1)
+    more = _cursor(found[limit - 1].id) if len(found) > limit else None
+    if more is not None:
+        following = request.url.include_query_params(cursor=more)
+        response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    items = [views.PatchView(**views.patch_fields(one)) for one in found[:limit]]
+    return views.PatchPage(items=items, next_cursor=more)
+
+
+@router.get("/{patch_id}", responses=responses(401, 404, 422, 503))
+async def get_patch(parts: PartsOf, actor: Reader, patch_id: PatchId) -> views.PatchDetail:
+    """Show one patch: its status, its progress, its events and the instances' receipts."""
+    now = parts.clock.now()
+    async with parts.db.transaction(actor.tenant or EVERY_TENANT) as tx:
+        patch = await patches.get(tx, patch_id)
+        if patch is None:
+            raise NotFound(f"there is no patch {patch_id}")
+        seen = await look(tx, patch, now)
+        fleet = await instances.of_service(tx, patch.spec.tenant, patch.spec.service)
+        events = await trail.events(tx, patch_id)
+        receipts = await instances.receipts_of(tx, patch_id)
+    waiting = rollout.waiting_for(patch, seen, rollout.holding(patch, fleet))
+    return views.PatchDetail(
+        **views.patch_fields(patch),
+        progress=views.progress_view(seen, waiting),
+        events=[views.event_view(event) for event in events],
+        receipts=[views.receipt_view(receipt) for receipt in receipts],
+    )
+
+
+@router.post("/{patch_id}/cancel", status_code=202, responses=responses(401, 403, 404, 409, 422, 503))
+async def cancel_patch(
+    request: Request, parts: PartsOf, actor: Caller, patch_id: PatchId, why: EndRequest | None = None
+) -> views.PatchView:
+    """Withdraw a patch that is not in force yet."""
+    asked = _end_request(request, actor, patch_id, why)
+    return _shown(await end.cancel(parts.db, parts.signer, asked, parts.clock.now()))
+
+
+@router.post("/{patch_id}/rollback", status_code=202, responses=responses(401, 403, 404, 409, 422, 503))
+async def roll_back_patch(
+    request: Request, parts: PartsOf, actor: Caller, patch_id: PatchId, why: EndRequest | None = None
+) -> views.PatchView:
+    """End a patch that is in force; what was under it shows again."""
+    asked = _end_request(request, actor, patch_id, why)
+    return _shown(await end.roll_back(parts.db, parts.signer, asked, parts.clock.now()))
+
+
+def _end_request(request: Request, actor: Actor, patch_id: int, why: EndRequest | None) -> end.Request:
+    return end.Request(actor, patch_id, "" if why is None else why.reason, request.state.request_id)
+
+
+def _shown(patch: Patch) -> views.PatchView:
+    fields: dict[str, Any] = views.patch_fields(patch)
+    return views.PatchView(**fields)
+
+
+def _cursor(patch_id: int) -> str:
+    return base64.urlsafe_b64encode(str(patch_id).encode()).decode().rstrip("=")
+
+
+def _before(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    try:
+        patch_id = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii"))
+    except (ValueError, binascii.Error):
+        patch_id = 0
+    if not 1 <= patch_id <= _BIGGEST_ID:
+        raise Invalid.of([Problem("/query/cursor", "this is not a cursor that a listing gave out")])
+    return patch_id

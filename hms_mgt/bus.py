@@ -1,0 +1,90 @@
+"""The broker, as the control plane uses it: Redis. At most once and never trusted; Postgres is the truth.
+
+Names (shared with the sidecars): `cfg::T` the tenant's channel, `cfg-state::T::S` a stream's snapshot,
+`ack::T` the tenant's stream of reports.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from hms_mgt.errors import Unavailable
+from hms_mgt.ports import AckEntry
+
+_BATCH = 500
+
+
+def channel(tenant: str) -> str:
+    """Name the tenant's channel."""
+    return f"cfg::{tenant}"
+
+
+def snapshot_key(tenant: str, service: str) -> str:
+    """Name the key of a stream's snapshot."""
+    return f"cfg-state::{tenant}::{service}"
+
+
+def ack_stream(tenant: str) -> str:
+    """Name the stream of reports of the tenant's sidecars."""
+    return f"ack::{tenant}"
+
+
+class RedisBus:
+    """`ports.Bus` over Redis. Every method raises `Unavailable` when Redis does not answer."""
+
+    def __init__(self, url: str) -> None:
+        # One attempt a call: the callers' loops retry, and they can say why they wait.
+        self._redis: Redis = Redis.from_url(
+            url, socket_timeout=5, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+        )
+
+    async def publish(self, tenant: str, message: str) -> None:
+        """Send one signed message on the tenant's channel."""
+        try:
+            await self._redis.publish(channel(tenant), message)
+        except RedisError as error:
+            raise Unavailable("Redis does not take messages") from error
+
+    async def put_snapshot(self, tenant: str, service: str, snapshot: str) -> None:
+        """Replace the stream's stored snapshot."""
+        try:
+            await self._redis.set(snapshot_key(tenant, service), snapshot)
+        except RedisError as error:
+            raise Unavailable("Redis does not take snapshots") from error
+
+    async def snapshots(self, streams: Sequence[tuple[str, str]]) -> list[str | None]:
+        """Read the stored snapshots of (tenant, service) pairs, `None` where there is none."""
+        if not streams:
+            return []
+        try:
+            found = await self._redis.mget([snapshot_key(*stream) for stream in streams])
+        except RedisError as error:
+            raise Unavailable("Redis does not answer") from error
+        return [None if raw is None else raw.decode(errors="replace") for raw in found]
+
+    async def read_acks(self, cursors: Mapping[str, str], block_ms: int) -> list[AckEntry]:
+        """Wait up to `block_ms` for reports behind each tenant's cursor, the id of the last entry taken in."""
+        streams = {ack_stream(tenant): cursor for tenant, cursor in cursors.items()}
+        try:
+            found = await self._redis.xread(streams, count=_BATCH, block=block_ms)
+        except RedisError as error:
+            raise Unavailable("Redis does not answer") from error
+        return [
+            AckEntry(name.decode().removeprefix("ack::"), entry_id.decode(), fields.get(b"m", b""))
+            for name, entries in (found or [])
+            for entry_id, fields in entries
+        ]
+
+    async def ping(self) -> None:
+        """Ask whether Redis is there."""
+        try:
+            await self._redis.ping()
+        except RedisError as error:
+            raise Unavailable("Redis does not answer") from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()

@@ -1,0 +1,1 @@
+"""The IACB fleet of the walk-through, and the walk-through itself."""

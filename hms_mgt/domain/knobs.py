@@ -1,0 +1,112 @@
+"""What may stand under `changes`: the known knobs with their limits, and the bounds for all others."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from hms_mgt.errors import Problem
+
+MOST_KNOBS = 200
+DEEPEST = 8
+LONGEST_TEXT = 4096
+LARGEST_NUMBER = 2**53  # beyond it JSON readers disagree
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_QUANTITY = re.compile(r"\d{1,12}(\.\d{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+
+
+class _Whole(NamedTuple):
+    least: int
+    most: int
+
+    def __call__(self, value: Any) -> str | None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return f"must be a whole number, not {_kind(value)}"
+        if value > self.most:
+            return f"Exceeds platform cap: at most {self.most}"
+        return None if value >= self.least else f"must be at least {self.least}"
+
+
+def _quantity(value: Any) -> str | None:
+    if isinstance(value, str) and _QUANTITY.fullmatch(value):
+        return None
+    return "must be a quantity such as '500m' or '1Gi'"
+
+
+KNOWN: Mapping[str, Callable[[Any], str | None]] = {
+    "rate_limit_rps": _Whole(1, 1000),
+    "replicas": _Whole(1, 100),
+    "cpu": _quantity,
+    "memory": _quantity,
+}
+
+
+def problems(changes: Mapping[str, Any]) -> list[Problem]:
+    """Check expanded changes (nested mappings, no dotted paths). Returns every problem with its pointer."""
+    found = [
+        Problem(f"/changes/{name}", words)
+        for name, check in KNOWN.items()
+        if name in changes and (words := check(changes[name])) is not None
+    ]
+    counter = _Counter()
+    _walk(changes, "/changes", 1, found, counter)
+    if counter.knobs > MOST_KNOBS:
+        found.append(Problem("/changes", f"has {counter.knobs} values; at most {MOST_KNOBS}"))
+    return found
+
+
+class _Counter:
+    """How many values were seen on the walk."""
+
+    knobs = 0
+
+
+def _walk(value: Any, pointer: str, depth: int, found: list[Problem], counter: _Counter) -> None:
+    if depth > DEEPEST:
+        found.append(Problem(pointer, f"is nested deeper than {DEEPEST} levels"))
+    elif isinstance(value, Mapping):
+        for key, below in value.items():
+            if not isinstance(key, str) or _KEY.fullmatch(key) is None:
+                found.append(
+                    Problem(_below(pointer, key), "a knob is named with letters, digits, '_', '-', '.'")
+                )
+            else:
+                _walk(below, _below(pointer, key), depth + 1, found, counter)
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            _walk(below, _below(pointer, index), depth + 1, found, counter)
+    else:
+        counter.knobs += 1
+        words = _scalar(value)
+        if words is not None:
+            found.append(Problem(pointer, words))
+
+
+def _scalar(value: Any) -> str | None:
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return None if abs(value) <= LARGEST_NUMBER else "is too large a number"
+    if isinstance(value, str):
+        return _text(value)
+    return f"has a type that configuration cannot hold: {_kind(value)}"
+
+
+def _text(value: str) -> str | None:
+    if len(value) > LONGEST_TEXT:
+        return f"is longer than {LONGEST_TEXT} characters"
+    return "has a control character" if any(map(_unprintable, value)) else None
+
+
+def _unprintable(letter: str) -> bool:
+    surrogate = 0xD800 <= ord(letter) <= 0xDFFF  # half a character: cannot be written as UTF-8
+    return surrogate or (ord(letter) < 32 and letter not in "\n\t")
+
+
+def _below(pointer: str, key: object) -> str:
+    """Extend a JSON pointer by one step, escaped as RFC 6901 section 3 asks."""
+    return f"{pointer}/{str(key)[:128].replace('~', '~0').replace('/', '~1')}"
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "true or false", str: "text", float: "a fraction", list: "a list", dict: "a mapping"}
+    return "nothing" if value is None else names.get(type(value), type(value).__name__)

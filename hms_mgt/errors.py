@@ -1,0 +1,86 @@
+"""One family of errors with stable codes.
+
+Every error a caller may see derives from `HmsError`. The API edge turns it into problem+json; anything
+else that escapes is a bug and is shown as a bare 500 without its words.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing wrong with an input: a JSON pointer (RFC 6901) to the field, and words for a person."""
+
+    pointer: str
+    detail: str
+
+
+class HmsError(Exception):
+    """Base of all errors that callers may see. `code` is stable; the words may change."""
+
+    code = "error"
+
+    def __init__(self, detail: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.problems = tuple(problems)
+
+
+class Invalid(HmsError):
+    """The input breaks a rule; `problems` names each field."""
+
+    code = "invalid"
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> "Invalid":
+        """Build the error for a non-empty list of problems; the first one leads."""
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return cls(problems[0].detail + more, problems)
+
+
+class TooLarge(HmsError):
+    """The request is beyond what is read at all."""
+
+    code = "too_large"
+
+
+class UnsupportedMedia(HmsError):
+    """The body is neither JSON nor YAML."""
+
+    code = "unsupported_media"
+
+
+class Unauthenticated(HmsError):
+    """No token, or one that is unknown or revoked."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(HmsError):
+    """The actor's role or tenant does not allow this."""
+
+    code = "forbidden"
+
+
+class NotFound(HmsError):
+    """Nothing of that name exists in what the actor may see."""
+
+    code = "not_found"
+
+
+class Conflict(HmsError):
+    """The thing is not in a state that allows this, or changed meanwhile."""
+
+    code = "conflict"
+
+
+class KeyReused(HmsError):
+    """An Idempotency-Key came back with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class Unavailable(HmsError):
+    """Something this call needs does not answer now; trying again later is right."""
+
+    code = "unavailable"

@@ -1,0 +1,69 @@
+"""HTTP client of HMS-GOV. It trusts no answer: the decision must be signed and must be about what was asked."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+from nacl.signing import VerifyKey
+
+from hms_mgt.errors import Unavailable
+from hms_mgt.ports import Verdict
+from hms_svc import wire
+
+# What of the question the decision must repeat word for word.
+_BOUND = ("patch_id", "tenant", "service", "version_selector", "changes", "window", "priority")
+
+
+class HttpGovernance:
+    """`ports.Governance` over HTTP. Anything but a verified verdict counts as no answer: it fails closed."""
+
+    def __init__(self, url: str, keys: Sequence[VerifyKey], timeout_s: float = 2.0) -> None:
+        self._keys = tuple(keys)
+        self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s)
+
+    async def decide(self, facts: Mapping[str, Any]) -> Verdict:
+        """Ask for a signed verdict on one patch.
+
+        Raises:
+            Unavailable: when GOV does not answer, or its answer does not verify.
+        """
+        envelope = await self._ask(facts)
+        try:
+            statement = wire.unseal(envelope, wire.DECISION, self._keys)
+        except wire.Refused as refused:
+            raise Unavailable(f"GOV's decision does not verify: {refused.reason}") from refused
+        for name in _BOUND:
+            if statement.get(name) != facts[name]:
+                raise Unavailable(f"GOV's decision is about another {name}")
+        return _verdict(envelope, statement)
+
+    async def _ask(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            answer = await self._client.post("/decisions", json=facts)
+        except httpx.TimeoutException as error:
+            raise Unavailable("GOV does not answer in time") from error
+        except httpx.TransportError as error:
+            raise Unavailable("GOV cannot be reached") from error
+        if answer.status_code != httpx.codes.OK:
+            raise Unavailable(f"GOV answers with HTTP {answer.status_code}")
+        try:
+            envelope = answer.json()["decision"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unavailable("GOV's answer cannot be read") from error
+        if not isinstance(envelope, dict):
+            raise Unavailable("GOV's answer cannot be read")
+        return envelope
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+def _verdict(envelope: Mapping[str, Any], statement: Mapping[str, Any]) -> Verdict:
+    return Verdict(
+        envelope=envelope,
+        decision_id=str(statement.get("decision_id")),
+        allowed=statement.get("verdict") == "allow",
+        reasons=tuple(str(reason) for reason in statement.get("reasons", ())),
+        policy_revision=str(statement.get("policy_revision")),
+    )

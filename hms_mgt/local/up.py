@@ -1,0 +1,246 @@
+"""`hms-mgt up`: starts the whole system on this machine, keeps it running, and ends all of it again."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import httpx
+
+from hms_mgt.bootstrap import write_keys
+from hms_mgt.errors import Unavailable
+from hms_mgt.local import seed
+from hms_mgt.local.children import Children, Spec
+from hms_mgt.local.ports import Ports, is_free
+from hms_mgt.local.postgres import Postgres
+from hms_mgt.orchestrators import home
+from hms_mgt.orchestrators.local import stop_all
+from hms_mgt.store.database import Database
+from hms_mgt.store.migrate import upgrade
+
+_READY_WITHIN_S = 60.0
+_LOOK_EVERY_S = 0.2
+
+
+class Options(NamedTuple):
+    """What `up` was asked for. Port 0 takes a free one."""
+
+    data: Path
+    port: int
+    demo: bool
+    ready_file: Path | None
+
+
+class Failed(Exception):
+    """`up` cannot go on; the words say why and where to look."""
+
+
+class Endpoints(NamedTuple):
+    """Where everything answers."""
+
+    mgt_url: str
+    gov_url: str
+    database_url: str
+    redis_url: str
+    trust_file: str
+
+
+def up(options: Options, say: Callable[[str], None]) -> None:
+    """Start everything, report when it answers, and stay until SIGINT or SIGTERM.
+
+    Raises:
+        Failed: something did not start; whatever was started is ended again.
+    """
+    options.data.mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with _only_one(options.data):
+        running = _Running(options, say)
+        try:
+            running.start(stop)
+            running.keep(stop)
+        finally:
+            running.end()
+
+
+@contextlib.contextmanager
+def _only_one(data: Path) -> Iterator[None]:
+    lock: IO[str] = (data / "up.lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failed(f"another `hms-mgt up` already runs on {data}") from None
+        yield
+
+
+class _Running:
+    """The running system, part by part."""
+
+    def __init__(self, options: Options, say: Callable[[str], None]) -> None:
+        self._options = options
+        self._say = say
+        self._data = options.data.resolve()
+        self._keys = self._data / "keys"
+        self._ports = Ports(self._data / "ports.json")
+        self._children = Children(self._data / "logs")
+        self._postgres: Postgres | None = None
+
+    def start(self, stop: threading.Event) -> None:
+        """Start every part in the order they need each other."""
+        if not (self._keys / "trust.json").exists():
+            write_keys(self._keys)
+        database_url = self._start_postgres()
+        redis_url = self._start_redis()
+        gov_url = self._start_gov()
+        self._say("migrating the database")
+        upgrade(database_url)
+        tokens = asyncio.run(self._seed(database_url))
+        mgt_url = f"http://127.0.0.1:{self._api_port()}"
+        there = Endpoints(mgt_url, gov_url, database_url, redis_url, str(self._keys / "trust.json"))
+        self._start_mgt(there)
+        self._await_ready(there, tokens["viewer"], stop)
+        if not stop.is_set():
+            self._report(there, tokens)
+
+    def keep(self, stop: threading.Event) -> None:
+        """Watch over the parts until told to stop."""
+        while not stop.wait(_LOOK_EVERY_S):
+            for death in self._children.watch():
+                self._say(f"{death}; starting it again (log: {self._data / 'logs'})")
+            if self._postgres is not None and self._postgres.watch():
+                self._say("postgres ended; started it again")
+
+    def end(self) -> None:
+        """End every part: who starts processes first, what they need last."""
+        self._say("stopping")
+        self._children.stop("worker")
+        stop_all(self._data)
+        self._children.stop_all()
+        if self._postgres is not None:
+            self._postgres.stop()
+
+    def _start_postgres(self) -> str:
+        given = os.environ.get("HMS_DATABASE_URL")
+        if given:
+            return given
+        self._say("starting Postgres")
+        self._postgres = Postgres(self._data / "postgres")
+        return self._postgres.url
+
+    def _start_redis(self) -> str:
+        given = os.environ.get("HMS_REDIS_URL")
+        if given:
+            return given
+        port = self._ports.get("redis")
+        binary = shutil.which("redis-server")
+        if binary is None:
+            self._say("starting a small stand-in for Redis (redis-server is not installed)")
+            command = [sys.executable, "-m", "hms_mgt.local.fake_redis", str(port)]
+        else:
+            self._say("starting Redis")
+            command = [binary, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
+        self._children.start(Spec("redis", command, {}))
+        return f"redis://127.0.0.1:{port}/0"
+
+    def _start_gov(self) -> str:
+        given = os.environ.get("HMS_GOV_URL")
+        if given:
+            return given
+        self._say("starting HMS-GOV")
+        port = self._ports.get("gov")
+        command = [sys.executable, "-m", "hms_gov", "serve", "--port", str(port)]
+        self._children.start(Spec("gov", command, {"HMS_GOV_KEY": str(self._keys / "gov.key")}))
+        return f"http://127.0.0.1:{port}"
+
+    def _api_port(self) -> int:
+        wanted = self._options.port or self._ports.get("api")
+        if not is_free(wanted):
+            raise Failed(f"port {wanted} is taken; choose another with --port, or --port 0 for a free one")
+        return wanted
+
+    def _start_mgt(self, there: Endpoints) -> None:
+        self._say("starting HMS-MGT")
+        environment = {
+            "HMS_DATABASE_URL": there.database_url,
+            "HMS_REDIS_URL": there.redis_url,
+            "HMS_GOV_URL": there.gov_url,
+            "HMS_MGT_URL": there.mgt_url,
+            "HMS_KEYS": str(self._keys),
+            "HMS_DATA": str(self._data),
+            "HMS_ORCHESTRATOR": "local",
+            "HMS_HOST": "127.0.0.1",
+            "HMS_PORT": there.mgt_url.rpartition(":")[2],
+        }
+        for part in ("api", "worker"):
+            self._children.start(Spec(part, [sys.executable, "-m", "hms_mgt", part], environment))
+
+    async def _seed(self, database_url: str) -> dict[str, str]:
+        db, now = Database(database_url), datetime.now(UTC)
+        tenant = seed.DEMO_TENANT if self._options.demo else None
+        try:
+            if tenant is not None:
+                await seed.seed_demo(db, now)
+                await seed.agent_token(db, self._data, tenant, now)
+            return await seed.role_tokens(db, self._data / "tokens.json", tenant, now)
+        finally:
+            await db.close()
+
+    def _await_ready(self, there: Endpoints, token: str, stop: threading.Event) -> None:
+        deadline = time.monotonic() + _READY_WITHIN_S
+        with httpx.Client(timeout=5, headers={"Authorization": f"Bearer {token}"}) as client:
+            while not stop.is_set() and not self._ready(client, there):
+                if time.monotonic() > deadline:
+                    raise Failed(
+                        f"not everything answered within {_READY_WITHIN_S:.0f} s; see {self._data}/logs"
+                    )
+                self._children.watch()
+                time.sleep(0.05)
+
+    def _ready(self, client: httpx.Client, there: Endpoints) -> bool:
+        try:
+            for url in (f"{there.gov_url}/livez", f"{there.mgt_url}/readyz"):
+                client.get(url).raise_for_status()
+            return not self._options.demo or self._fleet_ready(client, there)
+        except (httpx.HTTPError, Unavailable):
+            return False
+
+    def _fleet_ready(self, client: httpx.Client, there: Endpoints) -> bool:
+        fleet = client.get(f"{there.mgt_url}/api/instance").raise_for_status().json()["items"]
+        live = [one for one in fleet if one["status"] == "LIVE"]
+        laid_out = list(home.homes(self._data))
+        return len(live) >= len(laid_out) > 0 and all(client.get(one["url"]) for one in live)
+
+    def _report(self, there: Endpoints, tokens: dict[str, str]) -> None:
+        if self._options.ready_file is not None:
+            self._write_ready(self._options.ready_file, there, tokens)
+        self._say(f"ready: {there.mgt_url} (data in {self._data}; Ctrl-C ends everything)")
+
+    def _write_ready(self, target: Path, there: Endpoints, tokens: dict[str, str]) -> None:
+        instances = [
+            {
+                "id": one.name,
+                "url": f"http://127.0.0.1:{one.port}/",
+                "conf_path": str(one.path / "conf" / "conf.yml"),
+                "pid": one.sidecar.pid if one.sidecar else None,
+                "served_pid": one.served.pid if one.served else None,
+            }
+            for one in home.homes(self._data)
+        ]
+        text = json.dumps({**there._asdict(), "tokens": tokens, "instances": instances}, indent=1)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(text)
+        temporary.replace(target)

@@ -1,0 +1,1 @@
+"""Whoever starts, stops and sizes the instances of a service."""

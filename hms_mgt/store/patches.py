@@ -1,0 +1,195 @@
+"""Patches: storing, reading, claiming, and the guarded change of status."""
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, and_, exists, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hms_mgt.domain.patch import IN_STREAM, Patch, PatchSpec, Status
+from hms_mgt.domain.window import Window
+from hms_mgt.store.tables import approval_order, instance, patch
+
+_WAITING = (Status.QUEUED, Status.APPROVED, Status.SCHEDULED)
+
+
+class NewPatch(NamedTuple):
+    """A patch about to be stored, with who asks and how a retry of the same request is known."""
+
+    spec: PatchSpec
+    author: str
+    author_role: str
+    idempotency_key: str | None
+    body_digest: str
+
+
+class Filters(NamedTuple):
+    """What a listing is narrowed to."""
+
+    tenant: str | None = None
+    service: str | None = None
+    status: str | None = None
+
+
+async def add(tx: AsyncConnection, new: NewPatch, now: datetime) -> int:
+    """Store a patch as QUEUED. Returns its id."""
+    spec = new.spec
+    statement = insert(patch).returning(patch.c.id)
+    values = {
+        "tenant": spec.tenant,
+        "service": spec.service,
+        "version_selector": spec.version_selector,
+        "changes": spec.changes,
+        "window_start": spec.window.start,
+        "window_end": spec.window.end,
+        "priority": spec.priority,
+        "reason": spec.reason,
+        "status": Status.QUEUED,
+        "author": new.author,
+        "author_role": new.author_role,
+        "created_at": now,
+        "updated_at": now,
+        "idempotency_key": new.idempotency_key,
+        "body_digest": new.body_digest,
+        "next_attempt_at": now,
+    }
+    return int((await tx.execute(statement, values)).scalar_one())
+
+
+async def by_idempotency_key(tx: AsyncConnection, author: str, key: str) -> tuple[Patch, str] | None:
+    """Find the patch that an earlier request with this key made, with the digest of that request's body."""
+    query = select(patch).where(patch.c.author == author, patch.c.idempotency_key == key)
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else (_patch(row), row.body_digest)
+
+
+async def get(tx: AsyncConnection, patch_id: int, *, lock: bool = False) -> Patch | None:
+    """Read one patch; with `lock` nobody else changes it before this transaction ends."""
+    query = select(patch).where(patch.c.id == patch_id)
+    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
+    return None if row is None else _patch(row)
+
+
+async def page(tx: AsyncConnection, filters: Filters, before: int | None, limit: int) -> list[Patch]:
+    """List patches, newest first, those with an id below `before`."""
+    query = select(patch).order_by(patch.c.id.desc()).limit(limit)
+    for name, value in filters._asdict().items():
+        if value is not None:
+            query = query.where(patch.c[name] == value)
+    if before is not None:
+        query = query.where(patch.c.id < before)
+    return [_patch(row) for row in await tx.execute(query)]
+
+
+async def set_status(
+    tx: AsyncConnection, current: Patch, following: Status, reason: str, now: datetime, **more: Any
+) -> Patch | None:
+    """Change the status if it still is what `current` says. Returns `None` when somebody was faster."""
+    values = {"status": following, "status_reason": reason, "updated_at": now, **more}
+    guarded = (
+        update(patch)
+        .where(patch.c.id == current.id, patch.c.status == current.status)
+        .values(values)
+        .returning(patch)
+    )
+    row = (await tx.execute(guarded)).one_or_none()
+    return None if row is None else _patch(row)
+
+
+async def claim_queued(tx: AsyncConnection, now: datetime, lease: timedelta) -> Patch | None:
+    """Take one QUEUED patch whose time has come; for the length of the lease no other worker sees it."""
+    due = (
+        select(patch.c.id)
+        .where(patch.c.status == Status.QUEUED, patch.c.next_attempt_at <= now)
+        .order_by(patch.c.next_attempt_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    claim = update(patch).where(patch.c.id == due)
+    row = (
+        await tx.execute(
+            claim.values(next_attempt_at=now + lease, attempts=patch.c.attempts + 1).returning(patch)
+        )
+    ).one_or_none()
+    return None if row is None else _patch(row)
+
+
+async def retry_at(tx: AsyncConnection, current: Patch, reason: str, at: datetime) -> None:
+    """Leave a QUEUED patch where it is, say why, and look again at `at`."""
+    same = and_(patch.c.id == current.id, patch.c.status == Status.QUEUED)
+    await tx.execute(update(patch).where(same).values(status_reason=reason, next_attempt_at=at))
+
+
+async def next_approval_order(tx: AsyncConnection) -> int:
+    """Draw the next place in the order of approvals."""
+    return int((await tx.execute(select(approval_order.next_value()))).scalar_one())
+
+
+async def due(tx: AsyncConnection, now: datetime) -> list[Patch]:
+    """Lock and return the patches whose window began or ended by `now` and whose status does not say so."""
+    starts = and_(patch.c.status.in_((Status.APPROVED, Status.SCHEDULED)), patch.c.window_start <= now)
+    ends = and_(patch.c.status.in_((*_WAITING, *IN_STREAM)), patch.c.window_end <= now)
+    query = select(patch).where(or_(starts, ends)).order_by(patch.c.id).limit(100)
+    return [_patch(row) for row in await tx.execute(query.with_for_update(skip_locked=True))]
+
+
+async def next_instant(tx: AsyncConnection) -> datetime | None:
+    """Return when the next window begins or ends, or `None` when none is ahead."""
+    starts = select(func.min(patch.c.window_start)).where(
+        patch.c.status.in_((Status.APPROVED, Status.SCHEDULED))
+    )
+    ends = select(func.min(patch.c.window_end)).where(patch.c.status.in_((*_WAITING, *IN_STREAM)))
+    query = select(func.least(starts.scalar_subquery(), ends.scalar_subquery()))
+    instant: datetime | None = (await tx.execute(query)).scalar_one()
+    return instant
+
+
+async def moving(tx: AsyncConnection) -> list[Patch]:
+    """Lock and return the patches whose next step depends on what the instances report."""
+    unfinished = patch.c.status.in_((Status.ROLLING_OUT, Status.HALTED, Status.REVERTING))
+    broken = exists().where(
+        instance.c.tenant == patch.c.tenant,
+        instance.c.service == patch.c.service,
+        instance.c.gone_at.is_(None),
+        instance.c.failed.contains(func.jsonb_build_array(func.jsonb_build_object("patch_id", patch.c.id))),
+    )
+    query = select(patch).where(or_(unfinished, and_(patch.c.status == Status.APPLIED, broken)))
+    return [
+        _patch(row) for row in await tx.execute(query.order_by(patch.c.id).with_for_update(skip_locked=True))
+    ]
+
+
+async def in_stream(tx: AsyncConnection, tenant: str, service: str) -> list[Patch]:
+    """Return the patches the stream carries now, in the order they were approved."""
+    query = select(patch).where(
+        patch.c.tenant == tenant, patch.c.service == service, patch.c.status.in_(IN_STREAM)
+    )
+    return [_patch(row) for row in await tx.execute(query.order_by(patch.c.approval_order))]
+
+
+def _patch(row: Row[Any]) -> Patch:
+    return Patch(
+        id=row.id,
+        spec=PatchSpec(
+            service=row.service,
+            version_selector=row.version_selector,
+            changes=row.changes,
+            tenant=row.tenant,
+            window=Window(row.window_start, row.window_end),
+            priority=row.priority,
+            reason=row.reason,
+        ),
+        status=Status(row.status),
+        status_reason=row.status_reason,
+        author=row.author,
+        author_role=row.author_role,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        attempts=row.attempts,
+        approval_order=row.approval_order,
+        decision=row.decision,
+        decision_summary=row.decision_summary,
+        rollout_started_at=row.rollout_started_at,
+        ending=None if row.ending is None else Status(row.ending),
+    )

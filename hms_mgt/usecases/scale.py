@@ -1,0 +1,28 @@
+"""Carries out the resource knobs: folds what a deployment wants and asks its orchestrator for it."""
+
+from collections.abc import Mapping
+
+from hms_mgt.domain.deployment import Deployment, wanted_resources
+from hms_mgt.ports import Clock, Orchestrator
+from hms_mgt.store import catalog, duties, patches
+from hms_mgt.store.database import Database
+
+
+async def scale(
+    db: Database, orchestrators: Mapping[str, Orchestrator], clock: Clock, deployment: Deployment
+) -> None:
+    """Bring one deployment a step nearer to what its base and its patches ask for.
+
+    The advisory lock is held meanwhile, so of several workers one starts and stops processes.
+    """
+    orchestrator = orchestrators.get(deployment.orchestrator or "")
+    if orchestrator is None:
+        return
+    async with db.transaction(deployment.tenant) as tx:
+        if not await catalog.lock_scaling(tx, deployment):
+            return
+        held = await patches.in_stream(tx, deployment.tenant, deployment.service)
+        wanted = wanted_resources(deployment, held, clock.now())
+        running = await orchestrator.scale(deployment, wanted)
+        if await catalog.save_scale(tx, deployment, wanted.replicas, running):
+            await duties.wake(tx)

@@ -1,0 +1,27 @@
+"""Reads the sidecars' reports from Redis into the database."""
+
+from collections import defaultdict
+
+from hms_mgt.ports import AckEntry, Bus, Clock
+from hms_mgt.store import catalog, instances
+from hms_mgt.store.database import EVERY_TENANT, Database
+from hms_mgt.usecases.take_in import take_in
+from hms_svc.wire import Trust
+
+_BLOCK_MS = 1000
+_FROM_THE_BEGINNING = "0"
+
+
+async def step(db: Database, bus: Bus, trust: Trust, clock: Clock) -> float:
+    """Wait up to a second for reports and store them. Tenants that are new are read from then on."""
+    async with db.transaction(EVERY_TENANT) as tx:
+        cursors = dict.fromkeys(await catalog.tenants(tx), _FROM_THE_BEGINNING)
+        cursors |= await instances.cursors(tx)
+    if not cursors:
+        return 1.0
+    by_tenant: dict[str, list[AckEntry]] = defaultdict(list)
+    for entry in await bus.read_acks(cursors, _BLOCK_MS):
+        by_tenant[entry.tenant].append(entry)
+    for tenant, entries in by_tenant.items():
+        await take_in(db, trust, tenant, entries, clock.now())
+    return 0.0
