@@ -5,6 +5,7 @@ Names (shared with the sidecars): `cfg::T` the tenant's channel, `cfg-state::T::
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -60,16 +61,16 @@ class RedisBus:
         if not streams:
             return []
         try:
-            found = await self._redis.mget([snapshot_key(*stream) for stream in streams])
+            found: Any = await self._redis.mget([snapshot_key(*stream) for stream in streams])
         except RedisError as error:
             raise Unavailable("Redis does not answer") from error
         return [None if raw is None else raw.decode(errors="replace") for raw in found]
 
     async def read_acks(self, cursors: Mapping[str, str], block_ms: int) -> list[AckEntry]:
         """Wait up to `block_ms` for reports behind each tenant's cursor, the id of the last entry taken in."""
-        streams = {ack_stream(tenant): cursor for tenant, cursor in cursors.items()}
+        streams: Any = {ack_stream(tenant): cursor for tenant, cursor in cursors.items()}
         try:
-            found = await self._redis.xread(streams, count=_BATCH, block=block_ms)
+            found: Any = await self._redis.xread(streams, count=_BATCH, block=block_ms)
         except RedisError as error:
             raise Unavailable("Redis does not answer") from error
         return [

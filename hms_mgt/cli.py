@@ -20,7 +20,8 @@ from hms_mgt.errors import HmsError
 from hms_mgt.settings import Settings
 from hms_mgt.store.database import Database
 from hms_mgt.store.migrate import upgrade
-from hms_mgt.usecases.register import register_deployment, register_tenant, register_token
+from hms_mgt.store.tokens import StoredToken
+from hms_mgt.usecases.register import NewDeployment, register_deployment, register_tenant, register_token
 from hms_mgt.worker import work
 
 cli = typer.Typer(
@@ -49,7 +50,7 @@ def up(
     data: Annotated[
         Path, typer.Option(help="Where everything is kept; start again on it and it goes on.")
     ] = DEFAULT_DATA,
-    demo: Annotated[
+    demo: Annotated[  # noqa: FBT002 - a flag is what typer makes of it
         bool, typer.Option("--demo", help="Add the tenant IACB with three served instances.")
     ] = False,
     ready_file: Annotated[
@@ -119,9 +120,7 @@ def keys(
 def create_token(
     role: Annotated[Role, typer.Option(help="What the token may do.")],
     tenant: Annotated[str | None, typer.Option(help="The tenant it is for; left out, every tenant.")] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Names the actor in the audit; made up when left out.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Names the actor in the audit; made up when left out.")] = None,
 ) -> None:
     """Make a service token and print it, once: only its hash is kept. A tenant that is new is registered."""
     token = new_token()
@@ -130,7 +129,7 @@ def create_token(
     async def store(db: Database, now: datetime) -> None:
         if tenant is not None and await register_tenant(db, tenant, Quota(), now):
             _say(f"tenant {tenant} is new: registered, without a quota")
-        await register_token(db, digest(token), called, role, tenant, now)
+        await register_token(db, digest(token), StoredToken(called, role, tenant), now)
 
     _with_database(store)
     typer.echo(token)
@@ -139,9 +138,7 @@ def create_token(
 @tenant_cli.command("add")
 def add_tenant(
     name: Annotated[str, typer.Argument(help="Its id, e.g. IACB.")],
-    replicas: Annotated[
-        int | None, typer.Option(help="Quota: most instances of all services together.")
-    ] = None,
+    replicas: Annotated[int | None, typer.Option(help="Quota: most instances of all services together.")] = None,
 ) -> None:
     """Register a tenant with its quota."""
 
@@ -164,7 +161,8 @@ def add_service(
     """Register a service version that runs for a tenant, so that patches may name it."""
 
     async def store(db: Database, now: datetime) -> None:
-        await register_deployment(db, (tenant, service), version, conf.read_text(), orchestrator, now)
+        new = NewDeployment(tenant, service, version, conf.read_text(), orchestrator)
+        await register_deployment(db, new, now)
 
     _with_database(store)
     _say(f"{service} {version} is registered for {tenant}")
@@ -188,11 +186,9 @@ def _with_database(act: Callable[[Database, datetime], Coroutine[Any, Any, None]
 
 def _settings() -> Settings:
     try:
-        return Settings()
+        return Settings()  # type: ignore[call-arg]  # from the environment
     except ValidationError as error:
-        missing = ", ".join(
-            f"HMS_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()
-        )
+        missing = ", ".join(f"HMS_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
         _fail(missing)
 
 

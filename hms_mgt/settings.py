@@ -18,15 +18,7 @@ class Settings(BaseSettings):
     keys: Path = Field(default=Path("keys"), description="directory with mgt.key and trust.json")
     host: str = Field(default="127.0.0.1", description="address the API listens on")
     port: int = Field(default=8080, ge=0, le=65535, description="port the API listens on")
-    orchestrator: Literal["none", "local"] = Field(
-        default="none", description="who starts and stops instances"
-    )
-    data: Path = Field(
-        default=Path("hms-data"), description="where the local orchestrator keeps its instances"
-    )
-    mgt_url: str = Field(
-        default="", description="the API's URL as the local orchestrator's sidecars reach it"
-    )
-    progress_deadline_s: float = Field(
-        default=120, gt=0, description="a rollout not confirmed by then is halted"
-    )
+    orchestrator: Literal["none", "local"] = Field(default="none", description="who starts and stops instances")
+    data: Path = Field(default=Path("hms-data"), description="where the local orchestrator keeps its instances")
+    mgt_url: str = Field(default="", description="the API's URL as the local orchestrator's sidecars reach it")
+    progress_deadline_s: float = Field(default=120, gt=0, description="a rollout not confirmed by then is halted")

@@ -27,9 +27,7 @@ def validate(document: Any, now: datetime) -> PatchSpec:
         Invalid: with one `Problem` for each rule that is broken, all of them at once.
     """
     if not isinstance(document, Mapping):
-        raise Invalid.of(
-            [Problem("", "a patch is a mapping with service, version_selector, changes and tenant")]
-        )
+        raise Invalid.of([Problem("", "a patch is a mapping with service, version_selector, changes and tenant")])
     found = _shape(document)
     window = _window(document.get("window"), now, found)
     changes = _changes(document, found)
@@ -50,15 +48,9 @@ def validate(document: Any, now: datetime) -> PatchSpec:
 
 def _shape(document: Mapping[str, Any]) -> list[Problem]:
     known = ", ".join(FIELDS)
-    found = [
-        Problem(f"/{key}", f"unknown field; a patch has {known}") for key in document if key not in FIELDS
-    ]
+    found = [Problem(f"/{key}", f"unknown field; a patch has {known}") for key in document if key not in FIELDS]
     found += [Problem(f"/{key}", "is required") for key in _REQUIRED if key not in document]
-    found += [
-        Problem(f"/{k}", ids.RULE)
-        for k in ("service", "tenant")
-        if k in document and not ids.is_id(document[k])
-    ]
+    found += [Problem(f"/{k}", ids.RULE) for k in ("service", "tenant") if k in document and not ids.is_id(document[k])]
     found += _priority(document.get("priority", 0)) + _reason(document.get("reason", ""))
     return found
 

@@ -26,9 +26,7 @@ def create_app(parts: Parts) -> FastAPI:
         yield
         await parts.close()
 
-    app = FastAPI(
-        title="HMS-MGT", version=version("hms"), lifespan=lifespan, docs_url="/docs", redoc_url=None
-    )
+    app = FastAPI(title="HMS-MGT", version=version("hms"), lifespan=lifespan, docs_url="/docs", redoc_url=None)
     app.state.parts = parts
     app.add_middleware(RequestIds)
     problems.install(app)

@@ -38,6 +38,18 @@ class EndRequest(BaseModel):
     reason: str = Field(default="", max_length=500)
 
 
+class Listing(BaseModel):
+    """What a listing is narrowed to, and where its page begins."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant: str | None = Field(default=None, max_length=63)
+    service: str | None = Field(default=None, max_length=63)
+    status: Status | None = None
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: str | None = Field(default=None, max_length=64, description="`next_cursor` of the page before")
+
+
 @router.post(
     "",
     status_code=202,
@@ -70,26 +82,18 @@ async def post_patch(
 
 
 @router.get("", responses=responses(401, 422, 503))
-async def list_patches(  # noqa: PLR0913 - one parameter for each filter
-    request: Request,
-    response: Response,
-    parts: PartsOf,
-    actor: Reader,
-    tenant: Annotated[str | None, Query(max_length=63)] = None,
-    service: Annotated[str | None, Query(max_length=63)] = None,
-    status: Annotated[Status | None, Query()] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
+async def list_patches(
+    request: Request, response: Response, parts: PartsOf, actor: Reader, asked: Annotated[Listing, Query()]
 ) -> views.PatchPage:
     """List patches, newest first."""
-    filters = patches.Filters(tenant, service, status)
+    filters = patches.Filters(asked.tenant, asked.service, asked.status)
     async with parts.db.transaction(actor.tenant or EVERY_TENANT) as tx:
-        found = await patches.page(tx, filters, _before(cursor), limit + 1)
-    more = _cursor(found[limit - 1].id) if len(found) > limit else None
+        found = await patches.page(tx, filters, _before(asked.cursor), asked.limit + 1)
+    more = _cursor(found[asked.limit - 1].id) if len(found) > asked.limit else None
     if more is not None:
         following = request.url.include_query_params(cursor=more)
         response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    items = [views.PatchView(**views.patch_fields(one)) for one in found[:limit]]
+    items = [views.PatchView(**views.patch_fields(one)) for one in found[: asked.limit]]
     return views.PatchPage(items=items, next_cursor=more)
 
 

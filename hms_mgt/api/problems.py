@@ -104,8 +104,6 @@ async def _record_denial(request: Request, error: HmsError) -> None:
         return
     parts = request.app.state.parts
     subject = f"{request.method} {request.url.path}"
-    act = trail.Act(
-        actor.tenant, actor.name, "denied", subject, {"reason": error.detail}, request.state.request_id
-    )
+    act = trail.Act(actor.tenant, actor.name, "denied", subject, {"reason": error.detail}, request.state.request_id)
     async with parts.db.transaction(actor.tenant or EVERY_TENANT) as tx:
         await trail.audit_act(tx, act, parts.clock.now())

@@ -78,9 +78,7 @@ class PatchView(BaseModel):
     author: str
     created_at: str
     updated_at: str
-    decision: dict[str, Any] | None = Field(
-        description="What GOV decided: id, verdict, reasons, policy revision"
-    )
+    decision: dict[str, Any] | None = Field(description="What GOV decided: id, verdict, reasons, policy revision")
 
 
 class PatchPage(BaseModel):
@@ -208,9 +206,7 @@ def event_view(event: Event) -> EventView:
 
 def receipt_view(receipt: Receipt) -> ReceiptView:
     """Show one receipt."""
-    return ReceiptView(
-        instance=receipt.instance, stage=receipt.stage, at=rfc3339(receipt.at), detail=receipt.detail
-    )
+    return ReceiptView(instance=receipt.instance, stage=receipt.stage, at=rfc3339(receipt.at), detail=receipt.detail)
 
 
 def instance_view(one: Instance, now: datetime) -> InstanceView:

@@ -47,9 +47,7 @@ def carried_out_by_nobody(patch: Patch, deployments: Iterable[Deployment]) -> li
     """Return the resource knobs of a patch that some deployment it selects has nobody to carry out for."""
     asked = [knob for knob in RESOURCE_KNOBS if knob in patch.spec.changes]
     selected = [one for one in deployments if selects(patch, one)]
-    return [
-        knob for knob in asked if any(knob not in CARRIES.get(one.orchestrator or "", ()) for one in selected)
-    ]
+    return [knob for knob in asked if any(knob not in CARRIES.get(one.orchestrator or "", ()) for one in selected)]
 
 
 def applicable(deployment: Deployment, patches: Iterable[Patch], now: datetime) -> list[Patch]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from hms_mgt.errors import Problem
 
@@ -14,16 +14,15 @@ _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _QUANTITY = re.compile(r"\d{1,12}(\.\d{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 
 
-class _Whole(NamedTuple):
-    least: int
-    most: int
-
-    def __call__(self, value: Any) -> str | None:
+def _whole(least: int, most: int) -> Callable[[Any], str | None]:
+    def check(value: Any) -> str | None:
         if not isinstance(value, int) or isinstance(value, bool):
             return f"must be a whole number, not {_kind(value)}"
-        if value > self.most:
-            return f"Exceeds platform cap: at most {self.most}"
-        return None if value >= self.least else f"must be at least {self.least}"
+        if value > most:
+            return f"Exceeds platform cap: at most {most}"
+        return None if value >= least else f"must be at least {least}"
+
+    return check
 
 
 def _quantity(value: Any) -> str | None:
@@ -33,8 +32,8 @@ def _quantity(value: Any) -> str | None:
 
 
 KNOWN: Mapping[str, Callable[[Any], str | None]] = {
-    "rate_limit_rps": _Whole(1, 1000),
-    "replicas": _Whole(1, 100),
+    "rate_limit_rps": _whole(1, 1000),
+    "replicas": _whole(1, 100),
     "cpu": _quantity,
     "memory": _quantity,
 }
@@ -66,9 +65,7 @@ def _walk(value: Any, pointer: str, depth: int, found: list[Problem], counter: _
     elif isinstance(value, Mapping):
         for key, below in value.items():
             if not isinstance(key, str) or _KEY.fullmatch(key) is None:
-                found.append(
-                    Problem(_below(pointer, key), "a knob is named with letters, digits, '_', '-', '.'")
-                )
+                found.append(Problem(_below(pointer, key), "a knob is named with letters, digits, '_', '-', '.'"))
             else:
                 _walk(below, _below(pointer, key), depth + 1, found, counter)
     elif isinstance(value, list):

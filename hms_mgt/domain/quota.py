@@ -24,6 +24,4 @@ def exceeded(quota: Quota, patch: Patch, wanted: Sequence[tuple[Deployment, Reso
     total = sum(asked if selects(patch, deployment) else now.replicas for deployment, now in wanted)
     if total <= quota.replicas:
         return None
-    return (
-        f"replicas would come to {total}, over the quota of {quota.replicas} for tenant {patch.spec.tenant}"
-    )
+    return f"replicas would come to {total}, over the quota of {quota.replicas} for tenant {patch.spec.tenant}"

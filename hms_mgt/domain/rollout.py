@@ -76,17 +76,13 @@ def targets(patch: Patch, instances: Sequence[Instance]) -> list[Instance]:
     ]
 
 
-def progress(
-    patch: Patch, instances: Sequence[Instance], replicas: Replicas | None, now: datetime
-) -> Progress:
+def progress(patch: Patch, instances: Sequence[Instance], replicas: Replicas | None, now: datetime) -> Progress:
     """Count what the targeted instances confirmed. `overdue` names those that do not report any more."""
     aimed = targets(patch, instances)
     return Progress(
         targeted=tuple(instance.id for instance in aimed),
         effective=tuple(i.id for i in aimed if patch.id in i.active and i.digest_ok),
-        failed=tuple(
-            (i.id, _words(entry)) for i in aimed for entry in i.failed if entry["patch_id"] == patch.id
-        ),
+        failed=tuple((i.id, _words(entry)) for i in aimed for entry in i.failed if entry["patch_id"] == patch.id),
         overdue=tuple(i.id for i in aimed if i.status(now) is InstanceStatus.STALE),
         replicas=replicas,
     )
@@ -109,15 +105,21 @@ def halt_reason(seen: Progress, started: datetime | None, now: datetime, deadlin
 
 
 def applied(seen: Progress) -> bool:
-    """Tell whether every targeted instance confirmed the effect and the replicas run."""
-    scaled = seen.replicas is None or seen.replicas.wanted == seen.replicas.running
-    return scaled and bool(seen.targeted) and set(seen.effective) == set(seen.targeted)
+    """Tell whether every targeted instance confirmed the effect, and as many run and confirmed as the fold asks."""
+    return (
+        _scaled(seen.replicas)
+        and len(seen.effective) >= (1 if seen.replicas is None else seen.replicas.wanted)
+        and set(seen.effective) == set(seen.targeted)
+    )
+
+
+def _scaled(replicas: Replicas | None) -> bool:
+    return replicas is None or replicas.wanted == replicas.running
 
 
 def reverted(patch: Patch, instances: Sequence[Instance], replicas: Replicas | None) -> bool:
     """Tell whether no instance that may still run holds the patch, and the replicas are back."""
-    scaled = replicas is None or replicas.wanted == replicas.running
-    return scaled and not holding(patch, instances)
+    return _scaled(replicas) and not holding(patch, instances)
 
 
 def waiting_for(patch: Patch, seen: Progress, holding: Sequence[str]) -> str:
@@ -134,9 +136,9 @@ def waiting_for(patch: Patch, seen: Progress, holding: Sequence[str]) -> str:
 
 
 def _scaling(seen: Progress) -> str:
-    if seen.replicas is None or seen.replicas.wanted == seen.replicas.running:
+    if seen.replicas is None or _scaled(seen.replicas):
         return ""
-    return f"the orchestrator: {seen.replicas.running} of {seen.replicas.wanted} replicas run"
+    return f"the orchestrator: {seen.replicas.running} run, {seen.replicas.wanted} are wanted"
 
 
 def _some(names: Sequence[str]) -> str:

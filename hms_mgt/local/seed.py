@@ -11,7 +11,7 @@ from hms_mgt.domain.access import Role
 from hms_mgt.domain.quota import Quota
 from hms_mgt.store import tokens
 from hms_mgt.store.database import EVERY_TENANT, Database
-from hms_mgt.usecases.register import register_deployment, register_tenant, register_token
+from hms_mgt.usecases.register import NewDeployment, register_deployment, register_tenant, register_token
 
 DEMO_TENANT = "IACB"
 DEMO_SERVICE = "ARTIST_REGISTRY_API"
@@ -25,7 +25,8 @@ async def seed_demo(db: Database, now: datetime) -> None:
     """Register the demo's tenant and service; on a second start nothing changes."""
     if await register_tenant(db, DEMO_TENANT, DEMO_QUOTA, now):
         conf = (files("hms_mgt.demo") / "files" / "conf.yml").read_text()
-        await register_deployment(db, (DEMO_TENANT, DEMO_SERVICE), DEMO_VERSION, conf, "local", now)
+        new = NewDeployment(DEMO_TENANT, DEMO_SERVICE, DEMO_VERSION, conf, "local")
+        await register_deployment(db, new, now)
 
 
 async def role_tokens(db: Database, kept: Path, tenant: str | None, now: datetime) -> dict[str, str]:
@@ -41,18 +42,21 @@ async def agent_token(db: Database, data: Path, tenant: str, now: datetime) -> N
     _write_private(data / "agents" / f"{tenant}.token", made[f"sidecars-{tenant}"])
 
 
-async def _ensure(
-    db: Database, kept: Path, named: dict[str, tuple[Role, str | None]], now: datetime
-) -> dict[str, str]:
+async def _ensure(db: Database, kept: Path, named: dict[str, tuple[Role, str | None]], now: datetime) -> dict[str, str]:
     """Read tokens back from a private file; make and store those that the database does not know."""
-    found: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
+    found = _read_private(kept)
     for name, (role, tenant) in named.items():
         token = found.setdefault(name, new_token())
         async with db.transaction(EVERY_TENANT) as tx:
             known = await tokens.find(tx, digest(token))
         if known is None:
-            await register_token(db, digest(token), name, role, tenant, now)
+            await register_token(db, digest(token), tokens.StoredToken(name, role, tenant), now)
     _write_private(kept, json.dumps(found, indent=1))
+    return found
+
+
+def _read_private(path: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 

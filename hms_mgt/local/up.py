@@ -25,7 +25,7 @@ from hms_mgt.local.children import Children, Spec
 from hms_mgt.local.ports import Ports, is_free
 from hms_mgt.local.postgres import Postgres
 from hms_mgt.orchestrators import home
-from hms_mgt.orchestrators.local import stop_all
+from hms_mgt.orchestrators import local as fleet
 from hms_mgt.store.database import Database
 from hms_mgt.store.migrate import upgrade
 
@@ -127,7 +127,7 @@ class _Running:
         """End every part: who starts processes first, what they need last."""
         self._say("stopping")
         self._children.stop("worker")
-        stop_all(self._data)
+        fleet.stop(home.homes(self._data))
         self._children.stop_all()
         if self._postgres is not None:
             self._postgres.stop()
@@ -203,9 +203,7 @@ class _Running:
         with httpx.Client(timeout=5, headers={"Authorization": f"Bearer {token}"}) as client:
             while not stop.is_set() and not self._ready(client, there):
                 if time.monotonic() > deadline:
-                    raise Failed(
-                        f"not everything answered within {_READY_WITHIN_S:.0f} s; see {self._data}/logs"
-                    )
+                    raise Failed(f"not everything answered within {_READY_WITHIN_S:.0f} s; see {self._data}/logs")
                 self._children.watch()
                 time.sleep(0.05)
 

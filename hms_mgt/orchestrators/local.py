@@ -12,6 +12,7 @@ import re
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,11 +61,7 @@ class LocalOrchestrator:
     def _create(self, deployment: Deployment) -> Home:
         prefix = deployment.service.lower().replace("_", "-")
         tenant = self._data / "instances" / deployment.tenant
-        taken = {
-            int(match[1])
-            for path in tenant.glob("*")
-            if (match := re.fullmatch(f"{prefix}-(\\d+)", path.name))
-        }
+        taken = {int(match[1]) for path in tenant.glob("*") if (match := re.fullmatch(f"{prefix}-(\\d+)", path.name))}
         number = next(n for n in range(1, len(taken) + 2) if n not in taken)
         one = Home(
             path=tenant / f"{prefix}-{number}",
@@ -82,7 +79,7 @@ class LocalOrchestrator:
         digest = hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()
         if processes.alive(one.sidecar) and one.environment == digest:
             return one
-        processes.stop(one.sidecar, _STOP_PATIENCE_S)
+        processes.stop([one.sidecar], _STOP_PATIENCE_S)
         command = (sys.executable, "-m", "hms_svc", "run")
         mark = processes.start(command, environment, one.path / "sidecar.log")
         return _recorded(one._replace(sidecar=mark, environment=digest))
@@ -114,19 +111,19 @@ class LocalOrchestrator:
         }
 
 
-def retire(extra: list[Home]) -> None:
-    """Take instances down for good: the sidecar says goodbye first, then the served process goes."""
-    for one in extra:
-        processes.stop(one.sidecar, _STOP_PATIENCE_S)
-        processes.stop(one.served, _STOP_PATIENCE_S)
+def retire(extra: Iterable[Home]) -> None:
+    """Take instances down for good."""
+    stopped = list(extra)
+    stop(stopped)
+    for one in stopped:
         homes.remove(one)
 
 
-def stop_all(data: Path) -> None:
-    """Stop every instance under a data directory, keeping what they need to go on later."""
-    for one in homes.homes(data):
-        processes.stop(one.sidecar, _STOP_PATIENCE_S)
-        processes.stop(one.served, _STOP_PATIENCE_S)
+def stop(some: Iterable[Home]) -> None:
+    """Stop instances, keeping what they need to go on later: sidecars first, so that they can say goodbye."""
+    stopping = list(some)
+    processes.stop([one.sidecar for one in stopping], _STOP_PATIENCE_S)
+    processes.stop([one.served for one in stopping], _STOP_PATIENCE_S)
 
 
 def _recorded(one: Home) -> Home:

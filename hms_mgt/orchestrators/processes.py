@@ -4,7 +4,8 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,24 +46,25 @@ def alive(mark: Mark | None) -> bool:
         return False
     try:
         process = psutil.Process(mark.pid)
-        return process.create_time() == mark.started and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.create_time() == mark.started and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
 
-def stop(mark: Mark | None, patience_s: float) -> None:
-    """End a process: ask with SIGTERM, wait, then kill its whole group."""
-    if mark is None or not alive(mark):
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(mark.pid, signal.SIGTERM)
-    if not _gone_within(mark, patience_s):
+def stop(marks: Iterable[Mark | None], patience_s: float) -> None:
+    """End processes together: ask all with SIGTERM, wait, then kill the groups of those that are left."""
+    left = [mark for mark in marks if mark is not None and alive(mark)]
+    for mark in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(mark.pid, signal.SIGTERM)
+    for mark in _left_after(left, patience_s):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(mark.pid, signal.SIGKILL)
-        _gone_within(mark, 2.0)
 
 
-def _gone_within(mark: Mark, seconds: float) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired, ChildProcessError):
-        psutil.Process(mark.pid).wait(timeout=seconds)
-    return not alive(mark)
+def _left_after(marks: list[Mark], seconds: float) -> list[Mark]:
+    """Wait until all are gone. One that died but that nobody reaped yet is gone, too."""
+    deadline = time.monotonic() + seconds
+    while (left := [mark for mark in marks if alive(mark)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left

@@ -50,9 +50,7 @@ async def put_deployment(tx: AsyncConnection, one: Deployment, now: datetime) ->
     await tx.execute(statement.on_conflict_do_update(index_elements=list(key), set_=dict(base)))
 
 
-async def deployments(
-    tx: AsyncConnection, name: str | None = None, service: str | None = None
-) -> list[Deployment]:
+async def deployments(tx: AsyncConnection, name: str | None = None, service: str | None = None) -> list[Deployment]:
     """Return the deployments in scope, of one tenant or service when asked."""
     query = select(deployment).order_by(deployment.c.tenant, deployment.c.service, deployment.c.version)
     if name is not None:

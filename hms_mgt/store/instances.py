@@ -46,12 +46,8 @@ async def add_receipts(tx: AsyncConnection, tenant: str, receipts: Sequence[Rece
 
 async def receipts_of(tx: AsyncConnection, patch_id: int) -> list[Receipt]:
     """Return the receipts about one patch in the order they were made."""
-    query = (
-        select(receipt).where(receipt.c.patch_id == patch_id).order_by(receipt.c.at, receipt.c.id).limit(5000)
-    )
-    return [
-        Receipt(row.patch_id, row.instance, row.stage, row.at, row.detail) for row in await tx.execute(query)
-    ]
+    query = select(receipt).where(receipt.c.patch_id == patch_id).order_by(receipt.c.at, receipt.c.id).limit(5000)
+    return [Receipt(row.patch_id, row.instance, row.stage, row.at, row.detail) for row in await tx.execute(query)]
 
 
 async def of_service(tx: AsyncConnection, tenant: str, service: str) -> list[Instance]:
@@ -60,9 +56,7 @@ async def of_service(tx: AsyncConnection, tenant: str, service: str) -> list[Ins
     return [_instance(row) for row in await tx.execute(select(instance).where(mine).order_by(instance.c.id))]
 
 
-async def fleet(
-    tx: AsyncConnection, tenant: str | None, service: str | None, gone_since: datetime
-) -> list[Instance]:
+async def fleet(tx: AsyncConnection, tenant: str | None, service: str | None, gone_since: datetime) -> list[Instance]:
     """Return all instances in scope, those gone before `gone_since` left out."""
     query = select(instance).where(or_(instance.c.gone_at.is_(None), instance.c.gone_at >= gone_since))
     if tenant is not None:

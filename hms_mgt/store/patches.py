@@ -87,10 +87,7 @@ async def set_status(
     """Change the status if it still is what `current` says. Returns `None` when somebody was faster."""
     values = {"status": following, "status_reason": reason, "updated_at": now, **more}
     guarded = (
-        update(patch)
-        .where(patch.c.id == current.id, patch.c.status == current.status)
-        .values(values)
-        .returning(patch)
+        update(patch).where(patch.c.id == current.id, patch.c.status == current.status).values(values).returning(patch)
     )
     row = (await tx.execute(guarded)).one_or_none()
     return None if row is None else _patch(row)
@@ -108,9 +105,7 @@ async def claim_queued(tx: AsyncConnection, now: datetime, lease: timedelta) -> 
     )
     claim = update(patch).where(patch.c.id == due)
     row = (
-        await tx.execute(
-            claim.values(next_attempt_at=now + lease, attempts=patch.c.attempts + 1).returning(patch)
-        )
+        await tx.execute(claim.values(next_attempt_at=now + lease, attempts=patch.c.attempts + 1).returning(patch))
     ).one_or_none()
     return None if row is None else _patch(row)
 
@@ -136,9 +131,7 @@ async def due(tx: AsyncConnection, now: datetime) -> list[Patch]:
 
 async def next_instant(tx: AsyncConnection) -> datetime | None:
     """Return when the next window begins or ends, or `None` when none is ahead."""
-    starts = select(func.min(patch.c.window_start)).where(
-        patch.c.status.in_((Status.APPROVED, Status.SCHEDULED))
-    )
+    starts = select(func.min(patch.c.window_start)).where(patch.c.status.in_((Status.APPROVED, Status.SCHEDULED)))
     ends = select(func.min(patch.c.window_end)).where(patch.c.status.in_((*_WAITING, *IN_STREAM)))
     query = select(func.least(starts.scalar_subquery(), ends.scalar_subquery()))
     instant: datetime | None = (await tx.execute(query)).scalar_one()
@@ -155,16 +148,12 @@ async def moving(tx: AsyncConnection) -> list[Patch]:
         instance.c.failed.contains(func.jsonb_build_array(func.jsonb_build_object("patch_id", patch.c.id))),
     )
     query = select(patch).where(or_(unfinished, and_(patch.c.status == Status.APPLIED, broken)))
-    return [
-        _patch(row) for row in await tx.execute(query.order_by(patch.c.id).with_for_update(skip_locked=True))
-    ]
+    return [_patch(row) for row in await tx.execute(query.order_by(patch.c.id).with_for_update(skip_locked=True))]
 
 
 async def in_stream(tx: AsyncConnection, tenant: str, service: str) -> list[Patch]:
     """Return the patches the stream carries now, in the order they were approved."""
-    query = select(patch).where(
-        patch.c.tenant == tenant, patch.c.service == service, patch.c.status.in_(IN_STREAM)
-    )
+    query = select(patch).where(patch.c.tenant == tenant, patch.c.service == service, patch.c.status.in_(IN_STREAM))
     return [_patch(row) for row in await tx.execute(query.order_by(patch.c.approval_order))]
 
 

@@ -70,9 +70,7 @@ async def heads(tx: AsyncConnection) -> list[Head]:
     return [Head(r.tenant, r.service, r.revision, r.snapshot) for r in await tx.execute(select(stream))]
 
 
-async def entries(
-    tx: AsyncConnection, tenant: str, service: str, revision: int
-) -> list[Mapping[str, Any]] | None:
+async def entries(tx: AsyncConnection, tenant: str, service: str, revision: int) -> list[Mapping[str, Any]] | None:
     """Return what the stream held at a revision, or `None` when there is no such revision."""
     query = select(stream_revision.c.entries).where(
         stream_revision.c.tenant == tenant,
@@ -112,6 +110,4 @@ async def mark_published(tx: AsyncConnection, sent: Sequence[Pending], now: date
     """Record that these deltas left."""
     for one in sent:
         mine = (outbox.c.tenant == one.tenant) & (outbox.c.service == one.service)
-        await tx.execute(
-            update(outbox).where(mine, outbox.c.revision == one.revision).values(published_at=now)
-        )
+        await tx.execute(update(outbox).where(mine, outbox.c.revision == one.revision).values(published_at=now))

@@ -187,9 +187,7 @@ outbox = Table(
     Column("delta", Text, nullable=False),
     _when("created_at"),
     _when("published_at", nullable=True),
-    Index(
-        "ix_outbox_pending", "tenant", "service", "revision", postgresql_where=text("published_at IS NULL")
-    ),
+    Index("ix_outbox_pending", "tenant", "service", "revision", postgresql_where=text("published_at IS NULL")),
 )
 
 instance = Table(

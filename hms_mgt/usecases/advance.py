@@ -18,9 +18,7 @@ class Step(NamedTuple):
     ended: int | None = None
 
 
-async def advance(
-    tx: AsyncConnection, signer: Signer, stream: tuple[str, str], step: Step, now: datetime
-) -> int:
+async def advance(tx: AsyncConnection, signer: Signer, stream: tuple[str, str], step: Step, now: datetime) -> int:
     """Commit the next revision of the stream (tenant, service). Returns its number.
 
     The patches' new states must be stored already: the snapshot is read back from them.

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hms_mgt.domain import rollout
-from hms_mgt.domain.deployment import selects, touches_resources
+from hms_mgt.domain.deployment import selects, touches_resources, wanted_resources
 from hms_mgt.domain.patch import Patch, Status
 from hms_mgt.domain.rollout import Replicas
 from hms_mgt.ports import Clock
@@ -28,12 +28,10 @@ async def follow(db: Database, signer: Signer, clock: Clock, deadline: timedelta
 async def look(tx: AsyncConnection, patch: Patch, now: datetime) -> rollout.Progress:
     """Return how far a patch has come."""
     seen = await instances.of_service(tx, patch.spec.tenant, patch.spec.service)
-    return rollout.progress(patch, seen, await _replicas(tx, patch), now)
+    return rollout.progress(patch, seen, await _replicas(tx, patch, now), now)
 
 
-async def _step(
-    tx: AsyncConnection, signer: Signer, patch: Patch, now: datetime, deadline: timedelta
-) -> None:
+async def _step(tx: AsyncConnection, signer: Signer, patch: Patch, now: datetime, deadline: timedelta) -> None:
     if patch.status is Status.REVERTING:
         await _finish_reverting(tx, signer, patch, now)
     elif patch.status is Status.HALTED:
@@ -44,9 +42,7 @@ async def _step(
         await _advance(tx, signer, patch, now, deadline)
 
 
-async def _advance(
-    tx: AsyncConnection, signer: Signer, patch: Patch, now: datetime, deadline: timedelta
-) -> None:
+async def _advance(tx: AsyncConnection, signer: Signer, patch: Patch, now: datetime, deadline: timedelta) -> None:
     seen = await look(tx, patch, now)
     started = patch.rollout_started_at if patch.status is Status.ROLLING_OUT else None
     halt = rollout.halt_reason(seen, started, now, deadline)
@@ -59,18 +55,20 @@ async def _advance(
 
 async def _finish_reverting(tx: AsyncConnection, signer: Signer, patch: Patch, now: datetime) -> None:
     seen = await instances.of_service(tx, patch.spec.tenant, patch.spec.service)
-    replicas = await _replicas(tx, patch)
+    replicas = await _replicas(tx, patch, now)
     if rollout.reverted(patch, seen, replicas):
         ending = patch.ending or Status.ROLLED_BACK
         await move(tx, signer, patch, To(ending, _ACTOR, patch.status_reason), now)
 
 
-async def _replicas(tx: AsyncConnection, patch: Patch) -> Replicas | None:
-    """Sum what was asked of the orchestrators and what runs, where the patch touches resources at all."""
+async def _replicas(tx: AsyncConnection, patch: Patch, now: datetime) -> Replicas | None:
+    """Sum what the fold asks of the orchestrators and what runs, where the patch touches resources at all."""
     if not touches_resources(patch.spec.changes):
         return None
     mine = await catalog.deployments(tx, patch.spec.tenant, patch.spec.service)
+    held = await patches.in_stream(tx, patch.spec.tenant, patch.spec.service)
     scaled = [one for one in mine if one.orchestrator is not None and selects(patch, one)]
-    if any(one.wanted is None or one.running is None for one in scaled):
-        return Replicas(-1, 0)
-    return Replicas(sum(one.wanted or 0 for one in scaled), sum(one.running or 0 for one in scaled))
+    return Replicas(
+        wanted=sum(wanted_resources(one, held, now).replicas for one in scaled),
+        running=sum(one.running or 0 for one in scaled),
+    )

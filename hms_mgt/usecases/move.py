@@ -21,9 +21,7 @@ class To(NamedTuple):
     request_id: str | None = None
 
 
-async def move(
-    tx: AsyncConnection, signer: Signer, patch: Patch, to: To, now: datetime, **columns: Any
-) -> Patch:
+async def move(tx: AsyncConnection, signer: Signer, patch: Patch, to: To, now: datetime, **columns: Any) -> Patch:
     """Take a patch to its next state. `columns` are further columns of its row that change with it.
 
     Raises:

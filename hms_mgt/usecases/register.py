@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+
+from sqlalchemy.exc import IntegrityError
 
 from hms_mgt.domain import ids
-from hms_mgt.domain.access import Role
 from hms_mgt.domain.deployment import Deployment
 from hms_mgt.domain.quota import Quota
-from hms_mgt.errors import Invalid, Problem
+from hms_mgt.errors import Conflict, Invalid, Problem
 from hms_mgt.store import catalog, duties, tokens, trail
 from hms_mgt.store.database import EVERY_TENANT, Database
 from hms_svc import selector, yaml_tree
@@ -29,33 +30,47 @@ async def register_tenant(db: Database, name: str, quota: Quota, now: datetime) 
     return True
 
 
-async def register_deployment(
-    db: Database, stream: tuple[str, str], version: str, conf: str, orchestrator: str | None, now: datetime
-) -> Deployment:
-    """Register one version of a service for a tenant (`stream` is tenant and service), with its base conf.yml.
+class NewDeployment(NamedTuple):
+    """One version of a service for a tenant, with its conf.yml before any patch."""
+
+    tenant: str
+    service: str
+    version: str
+    conf: str
+    orchestrator: str | None = None
+
+
+async def register_deployment(db: Database, new: NewDeployment, now: datetime) -> None:
+    """Register what runs for a tenant, or replace its base.
 
     Raises:
-        Invalid: an id, the version or the conf.yml is not one.
+        Invalid: an id, the version or the conf.yml is not one, or the tenant is unknown.
     """
-    tenant, service = stream
-    _check_id(service, "/service")
+    _check_id(new.service, "/service")
+    tenant, service, version, conf, orchestrator = new
     one = Deployment(tenant, service, _version(version), conf, _base(conf), orchestrator)
     async with db.transaction(EVERY_TENANT) as tx:
+        if not await catalog.tenant_exists(tx, tenant):
+            raise Invalid.of([Problem("/tenant", f"unknown tenant {tenant}")])
         await catalog.put_deployment(tx, one, now)
         subject = f"deployment/{tenant}/{service}/{version}"
         await trail.audit_act(tx, _act(tenant, "deployment.registered", subject, {"conf": conf}), now)
         await duties.wake(tx)
-    return one
 
 
-async def register_token(
-    db: Database, digest: str, name: str, role: Role, tenant: str | None, now: datetime
-) -> None:
-    """Store a token by its hash."""
-    async with db.transaction(EVERY_TENANT) as tx:
-        await tokens.add(tx, digest, tokens.StoredToken(name, role, tenant), now)
-        detail = {"role": role, "tenant": tenant}
-        await trail.audit_act(tx, _act(tenant, "token.created", f"token/{name}", detail), now)
+async def register_token(db: Database, digest: str, what: tokens.StoredToken, now: datetime) -> None:
+    """Store a token by its hash.
+
+    Raises:
+        Conflict: another token has this name.
+    """
+    detail = {"role": what.role, "tenant": what.tenant}
+    try:
+        async with db.transaction(EVERY_TENANT) as tx:
+            await tokens.add(tx, digest, what, now)
+            await trail.audit_act(tx, _act(what.tenant, "token.created", f"token/{what.name}", detail), now)
+    except IntegrityError as error:
+        raise Conflict(f"a token named {what.name} exists already") from error
 
 
 def _act(tenant: str | None, action: str, subject: str, detail: Mapping[str, Any]) -> trail.Act:

@@ -8,9 +8,7 @@ from hms_mgt.store import catalog, duties, patches
 from hms_mgt.store.database import Database
 
 
-async def scale(
-    db: Database, orchestrators: Mapping[str, Orchestrator], clock: Clock, deployment: Deployment
-) -> None:
+async def scale(db: Database, orchestrators: Mapping[str, Orchestrator], clock: Clock, deployment: Deployment) -> None:
     """Bring one deployment a step nearer to what its base and its patches ask for.
 
     The advisory lock is held meanwhile, so of several workers one starts and stops processes.

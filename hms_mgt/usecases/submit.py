@@ -81,9 +81,7 @@ async def _check_known(tx: AsyncConnection, actor: Actor, spec: PatchSpec) -> No
         raise Invalid.of([Problem("/service", f"unknown service {spec.service} for tenant {spec.tenant}")])
 
 
-async def _record(
-    tx: AsyncConnection, actor: Actor, asked: Submission, done: Accepted, now: datetime
-) -> None:
+async def _record(tx: AsyncConnection, actor: Actor, asked: Submission, done: Accepted, now: datetime) -> None:
     tenant = done.spec.tenant
     event = trail.Event(now, None, Status.QUEUED, actor.name, done.spec.reason)
     await trail.add_event(tx, tenant, done.patch_id, event)

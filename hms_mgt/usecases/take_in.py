@@ -16,9 +16,7 @@ from hms_svc import layers, messages, wire
 _log = structlog.get_logger()
 
 
-async def take_in(
-    db: Database, trust: wire.Trust, tenant: str, entries: Sequence[AckEntry], now: datetime
-) -> None:
+async def take_in(db: Database, trust: wire.Trust, tenant: str, entries: Sequence[AckEntry], now: datetime) -> None:
     """Store a batch of one tenant's reports and move the cursor behind it, in one transaction.
 
     The transaction sees that tenant only, so a report can speak of nobody else's patches.
@@ -31,9 +29,7 @@ async def take_in(
         await duties.wake(tx)
 
 
-async def _take_one(
-    tx: AsyncConnection, trust: wire.Trust, entry: AckEntry, known: set[str], now: datetime
-) -> None:
+async def _take_one(tx: AsyncConnection, trust: wire.Trust, entry: AckEntry, known: set[str], now: datetime) -> None:
     try:
         report = parse(entry.body)
     except UnreadableReport as error:

@@ -26,9 +26,7 @@ async def listen(url: str, events: Iterable[asyncio.Event], stop: asyncio.Event)
             await asyncio.sleep(_RETRY_S)
 
 
-async def _relay(
-    connection: psycopg.AsyncConnection, targets: list[asyncio.Event], stop: asyncio.Event
-) -> None:
+async def _relay(connection: psycopg.AsyncConnection, targets: list[asyncio.Event], stop: asyncio.Event) -> None:
     called = True  # what was notified while nobody listened is unknown: look once
     while not stop.is_set():
         for event in targets if called else ():
