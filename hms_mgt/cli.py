@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from hms_mgt import bootstrap
 from hms_mgt.api.app import create_app
-from hms_mgt.api.auth import digest, new_token
 from hms_mgt.domain.access import Role
 from hms_mgt.domain.quota import Quota
 from hms_mgt.errors import HmsError
+from hms_mgt.secret import digest, new_token
 from hms_mgt.settings import Settings
 from hms_mgt.store.database import Database
 from hms_mgt.store.migrate import upgrade

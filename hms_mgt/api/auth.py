@@ -1,7 +1,5 @@
 """Finds out who calls, by bearer token. Tokens are known by their hash only."""
 
-import hashlib
-import secrets
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -11,20 +9,11 @@ from hms_mgt.domain import access
 from hms_mgt.domain.access import Actor, Permission, Role
 from hms_mgt.errors import Unauthenticated
 from hms_mgt.parts import Parts
+from hms_mgt.secret import digest
 from hms_mgt.store import tokens
 from hms_mgt.store.database import EVERY_TENANT
 
 _bearer = HTTPBearer(auto_error=False, description="A service token: `hms_...`")
-
-
-def new_token() -> str:
-    """Make a token with 256 bits of randomness, recognisable by secret scanners."""
-    return f"hms_{secrets.token_urlsafe(32)}"
-
-
-def digest(token: str) -> str:
-    """Return what is stored of a token. It has full entropy, so a plain hash is enough."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def parts_of(request: Request) -> Parts:

@@ -6,9 +6,9 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
-from hms_mgt.api.auth import digest, new_token
 from hms_mgt.domain.access import Role
 from hms_mgt.domain.quota import Quota
+from hms_mgt.secret import digest, new_token
 from hms_mgt.store import tokens
 from hms_mgt.store.database import EVERY_TENANT, Database
 from hms_mgt.usecases.register import NewDeployment, register_deployment, register_tenant, register_token

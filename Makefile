@@ -1,0 +1,48 @@
+# `make` alone tells what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= hms-data
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo up test lint lock clean
+
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+venv: $(VENV)/.installed ## Make the virtual environment, from the hashed lock
+
+$(VENV)/.installed: requirements/all.txt pyproject.toml
+	@echo "installing into $(VENV) (a minute the first time)" >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: venv ## Play the walk-through on real parts: 50 -> 200 req/s, 3 -> 6 instances, and back
+	@$(BIN)/python -m hms_mgt.demo.walkthrough
+
+up: venv ## Keep the demo system running and print how to use it
+	@$(BIN)/python -m hms_mgt.demo.stay --data $(DATA)
+
+test: venv ## Run everything: lint, types, import order, schema check, tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: venv ## Format and fix what can be fixed
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: venv ## Write the hashed locks anew from pyproject.toml
+	@for one in "svc" "mgt --extra mgt --extra gov --extra cli" "all --extra all requirements/build.in"; do \
+	  set -- $$one; name=$$1; shift; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	    --no-emit-index-url "$$@" pyproject.toml -o requirements/$$name.txt; \
+	done
+
+clean: ## Remove the virtual environment and the demo's data
+	rm -rf $(VENV) $(DATA)
