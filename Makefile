@@ -40,7 +40,7 @@ lint: venv ## Format and fix what can be fixed
 lock: venv ## Write the hashed locks anew from pyproject.toml
 	@for one in "svc" "mgt --extra mgt --extra gov --extra cli" "all --extra all requirements/build.in"; do \
 	  set -- $$one; name=$$1; shift; \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	    --no-emit-index-url "$$@" pyproject.toml -o requirements/$$name.txt; \
 	done
 

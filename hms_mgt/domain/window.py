@@ -88,11 +88,11 @@ def parse_duration(text: Any) -> timedelta:
     match = _DURATION.fullmatch(text) if isinstance(text, str) and len(text) <= 32 else None
     if match is None:
         raise WindowError("/window/duration", "must be a duration such as 14d, 12h, 1h30m or 90s")
-    weeks, days, hours, minutes, seconds = (min(int(part or 0), 10**6) for part in match.groups())
-    total = timedelta(seconds=seconds + 60 * minutes + 3600 * hours + 86400 * (days + 7 * weeks))
-    if not timedelta(0) < total <= _LONGEST:
+    weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total = seconds + 60 * minutes + 3600 * hours + 86400 * (days + 7 * weeks)
+    if not 0 < total <= _LONGEST.total_seconds():
         raise WindowError("/window/duration", "must be longer than nothing and at most ten years")
-    return total
+    return timedelta(seconds=total)
 
 
 def _instant(value: Any, pointer: str, now: datetime) -> datetime:

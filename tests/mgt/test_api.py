@@ -1,0 +1,273 @@
+"""The API as its callers meet it: every rule with its pointer, every denial, nothing stored on the way."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.mgt.conftest import PATCH, Play, World
+
+HUGE = "x" * 5000
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    return {**PATCH, **fields}
+
+
+def without(field: str) -> dict[str, Any]:
+    return {name: value for name, value in PATCH.items() if name != field}
+
+
+RULES: list[tuple[Any, str, str]] = [
+    (changed(changes={"rate_limit_rps": 1001}), "/changes/rate_limit_rps", "Exceeds platform cap"),
+    (changed(changes={"rate_limit_rps": 0}), "/changes/rate_limit_rps", "at least 1"),
+    (changed(changes={"rate_limit_rps": "200"}), "/changes/rate_limit_rps", "whole number"),
+    (changed(changes={"rate_limit_rps": True}), "/changes/rate_limit_rps", "whole number"),
+    (changed(changes={"replicas": 2.5}), "/changes/replicas", "whole number"),
+    (changed(changes={"replicas": None}), "/changes/replicas", "whole number"),
+    (changed(changes={"cpu": "lots"}), "/changes/cpu", "quantity"),
+    (changed(changes={}), "/changes", "at least one knob"),
+    (changed(changes=[1]), "/changes", "mapping"),
+    (changed(changes={"a.b": 1, "a": {"b": 2}}), "/changes", "a.b"),
+    (changed(changes={"a": HUGE}), "/changes/a", "longer than"),
+    (changed(changes={"a": {"b": 10**17}}), "/changes/a/b", "too large"),
+    (changed(changes={"a b": 1}), "/changes/a b", "named with"),
+    (changed(changes={"a": "\x07"}), "/changes/a", "control character"),
+    (changed(changes={"x": [{"y": {"z": [[[[[[1]]]]]]}}]}), "/changes/x/0/y/z/0/0/0/0", "deeper"),
+    (changed(changes={f"k{i}": i for i in range(201)}), "/changes", "at most 200"),
+    (changed(window={"start": "2026-12-05T00:00Z", "end": "2026-11-30T00:00Z"}), "/window/end", "Bad time window"),
+    (changed(window={"start": "2026-12-05T00:00Z", "end": "2026-12-05T00:00Z"}), "/window/end", "Bad time window"),
+    (changed(window={"start": "2024-11-20T00:00Z", "end": "2024-12-05T00:00Z"}), "/window/end", "already over"),
+    (changed(window={"start": "now", "duration": "two weeks"}), "/window/duration", "14d"),
+    (changed(window={"start": "now", "duration": "0s"}), "/window/duration", "longer than nothing"),
+    (changed(window={"start": "now", "duration": "1d", "end": "2027-01-01T00:00Z"}), "/window/duration", "not both"),
+    (changed(window={"start": "2026-11-20T00:00"}), "/window/start", "timezone"),
+    (changed(window={"start": "noon"}), "/window/start", "instant"),
+    (changed(window={"from": "now"}), "/window/from", "unknown field"),
+    (changed(window="always"), "/window", "mapping"),
+    (changed(service="ARTIST REGISTRY"), "/service", "letters"),
+    (changed(service="NO_SUCH_API"), "/service", "unknown service"),
+    (changed(tenant="IACB::*"), "/tenant", "letters"),
+    (changed(tenant="t*"), "/tenant", "letters"),
+    (changed(tenant="NOBODY"), "/tenant", "unknown tenant"),
+    (changed(version_selector=">=two"), "/version_selector", ""),
+    (changed(version_selector="latest"), "/version_selector", "latest"),
+    (changed(version_selector=21), "/version_selector", "text"),
+    (changed(priority=-1), "/priority", "whole number"),
+    (changed(priority=True), "/priority", "whole number"),
+    (changed(reason="two\nlines"), "/reason", "one line"),
+    (changed(colour="red"), "/colour", "unknown field"),
+    (without("service"), "/service", "required"),
+    (without("changes"), "/changes", "required"),
+    (without("tenant"), "/tenant", "required"),
+    (without("version_selector"), "/version_selector", "required"),
+    ([1, 2], "", "mapping"),
+    ("text", "", "mapping"),
+]
+
+
+@pytest.mark.parametrize(("document", "pointer", "words"), RULES, ids=range(len(RULES)))
+def test_each_rule_answers_422_with_the_pointer_and_stores_nothing(
+    play: Play, document: Any, pointer: str, words: str
+) -> None:
+    async def scene(world: World) -> None:
+        answer = await world.call("POST", "/api/patch", json=document)
+        problem = answer.json()
+        assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+        assert any(e["pointer"] == pointer and words in e["detail"] for e in problem["errors"]), problem
+        assert problem["request_id"] == answer.headers["x-request-id"]
+        stored = "SELECT count(*) FROM patch", "SELECT count(*) FROM patch_event", "SELECT count(*) FROM outbox"
+        assert all(world.sql(count) == [(0,)] for count in stored)
+
+    play(scene)
+
+
+def test_all_problems_come_at_once(play: Play) -> None:
+    async def scene(world: World) -> None:
+        document = changed(changes={"rate_limit_rps": 5000, "replicas": 0}, priority=9999, service="")
+        answer = await world.call("POST", "/api/patch", json=document)
+        pointers = {one["pointer"] for one in answer.json()["errors"]}
+        assert pointers == {"/changes/rate_limit_rps", "/changes/replicas", "/priority", "/service"}
+
+    play(scene)
+
+
+BODIES: list[tuple[str, bytes, int, str]] = [
+    ("application/yaml", b"service: A\nservice: B\n", 422, "/service"),
+    ("application/yaml", b"changes:\n  a: 1\n  a: 2\n", 422, "/changes/a"),
+    ("application/yaml", b"a: &x 1\nb: *x\n", 422, ""),
+    ("application/yaml", b"a: !!python/object:os.system 1\n", 422, ""),
+    ("application/yaml", b"{" * 4000, 422, ""),
+    ("application/yaml", b"a: [\n", 422, ""),
+    ("application/yaml", b"\xff\xfe", 422, ""),
+    ("application/json", b'{"service": "A", "service": "B"}', 422, "/service"),
+    ("application/json", b'{"changes": {"a": {"b": 1, "b": 2}}}', 422, "/changes/a/b"),
+    ("application/json", b'{"changes": NaN}', 422, ""),
+    ("application/json", b"[" * 50_000, 422, ""),
+    ("application/json", b"{", 422, ""),
+    ("application/json", b" " * 70_000 + b"{}", 422, ""),
+    ("application/json", b" " * 1_100_000, 413, ""),
+    ("text/html", b"<p>", 415, ""),
+]
+
+
+@pytest.mark.parametrize(("media", "body", "status", "pointer"), BODIES, ids=range(len(BODIES)))
+def test_hostile_bodies_are_refused(play: Play, media: str, body: bytes, status: int, pointer: str) -> None:
+    async def scene(world: World) -> None:
+        answer = await world.call("POST", "/api/patch", content=body, headers={"Content-Type": media})
+        assert answer.status_code == status, answer.text
+        if status == 422:
+            # Deep inside a broken document the pointer may be more exact than promised here.
+            assert any(one["pointer"].startswith(pointer) for one in answer.json()["errors"]), answer.text
+        assert world.sql("SELECT count(*) FROM patch") == [(0,)]
+
+    play(scene)
+
+
+def test_json_and_yaml_bodies_are_the_same_request(play: Play) -> None:
+    async def scene(world: World) -> None:
+        text = yaml.safe_dump(dict(PATCH))
+        headers = {"Content-Type": "application/yaml"}
+        answer = await world.call("POST", "/api/patch", content=text, headers=headers)
+        assert answer.status_code == 202
+        assert answer.headers["location"] == f"/api/patch/{answer.json()['patch_id']}"
+        assert answer.json()["status"] == "QUEUED"
+        one, two = await world.shown(answer.json()["patch_id"]), await world.shown(await world.submit())
+        for name in ("changes", "window", "service", "tenant", "version_selector", "priority"):
+            assert one[name] == two[name]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("role", ["viewer", "approver", "auditor", "platform_admin"])
+def test_only_a_release_manager_posts_and_each_denial_is_audited(play: Play, role: str) -> None:
+    async def scene(world: World) -> None:
+        answer = await world.call("POST", "/api/patch", f"{role}@IACB", json=dict(PATCH))
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert world.sql("SELECT count(*) FROM patch") == [(0,)]
+        assert world.sql("SELECT actor, action, subject, tenant FROM audit WHERE action = 'denied'") == [
+            (f"{role}@IACB", "denied", "POST /api/patch", "IACB")
+        ]
+
+    play(scene)
+
+
+def test_a_viewer_learns_nothing_from_a_bad_body(play: Play) -> None:
+    async def scene(world: World) -> None:
+        answer = await world.call("POST", "/api/patch", "viewer@IACB", content=b"{")
+        assert answer.status_code == 403
+
+    play(scene)
+
+
+def test_no_token_and_unknown_tokens_are_401(play: Play) -> None:
+    async def scene(world: World) -> None:
+        bare = await world.client.post("/api/patch", json=dict(PATCH))
+        wrong = await world.call("GET", "/api/patch", "hms_made_up")
+        for answer in (bare, wrong):
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        world.sql("UPDATE token SET revoked_at = now() WHERE name = 'viewer@IACB' RETURNING name")
+        assert (await world.call("GET", "/api/patch", "viewer@IACB")).status_code == 401
+
+    play(scene)
+
+
+def test_another_tenants_patch_is_404_and_its_lists_are_empty(play: Play) -> None:
+    async def scene(world: World) -> None:
+        patch_id = await world.submit()
+        for who in ("release_manager@VA", "platform_admin@VA", "auditor@VA"):
+            shown = await world.call("GET", f"/api/patch/{patch_id}", who)
+            nothing = await world.call("GET", f"/api/patch/{patch_id + 1}", who)
+            assert shown.status_code == 404
+            assert shown.json()["detail"].replace(str(patch_id), "N") == nothing.json()["detail"].replace(
+                str(patch_id + 1), "N"
+            )
+            assert (await world.call("GET", "/api/patch?tenant=IACB", who)).json()["items"] == []
+        for verb in ("cancel", "rollback"):
+            assert (await world.call("POST", f"/api/patch/{patch_id}/{verb}", "release_manager@VA")).status_code == 404
+        path = "/api/stream/IACB/ARTIST_REGISTRY_API/snapshot"
+        assert (await world.call("GET", path, "viewer@VA")).status_code == 404
+        posted = await world.call("POST", "/api/patch", "release_manager@VA", json=dict(PATCH))
+        assert (posted.status_code, posted.json()["errors"][0]["pointer"]) == (403, "/tenant")
+
+    play(scene)
+
+
+def test_a_retry_with_the_same_key_has_one_effect(play: Play) -> None:
+    async def scene(world: World) -> None:
+        headers = {"Idempotency-Key": "deploy-42"}
+        answers = await asyncio.gather(
+            *(world.call("POST", "/api/patch", json=dict(PATCH), headers=headers) for _ in range(8))
+        )
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({answer.text for answer in answers}) == 1
+        assert world.sql("SELECT count(*) FROM patch") == [(1,)]
+        world.clock.forward(hours=2)
+        later = await world.call("POST", "/api/patch", json=dict(PATCH), headers={"Idempotency-Key": '"deploy-42"'})
+        assert later.text == answers[0].text
+        other = await world.call("POST", "/api/patch", json=changed(priority=7), headers=headers)
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+    play(scene)
+
+
+def test_listing_pages_by_cursor_and_filters(play: Play) -> None:
+    async def scene(world: World) -> None:
+        made = [await world.submit() for _ in range(5)]
+        await world.call("POST", f"/api/patch/{made[0]}/cancel")
+        seen: list[int] = []
+        path: str | None = "/api/patch?limit=2"
+        while path is not None:
+            page = await world.call("GET", path)
+            seen += [one["patch_id"] for one in page.json()["items"]]
+            link = page.headers.get("link")
+            assert (link is None) == (page.json()["next_cursor"] is None)
+            path = None if link is None else link.split(">")[0].lstrip("<")
+        assert seen == made[::-1]
+        only = (await world.call("GET", "/api/patch?status=CANCELLED")).json()["items"]
+        assert [one["patch_id"] for one in only] == [made[0]]
+        for bad in ("cursor=%00", "cursor=zzzz", "status=DONE", "limit=0", "colour=red"):
+            assert (await world.call("GET", f"/api/patch?{bad}")).status_code == 422, bad
+
+    play(scene)
+
+
+def test_health_says_what_it_touches(play: Play) -> None:
+    async def scene(world: World) -> None:
+        assert (await world.client.get("/livez")).status_code == 200
+        assert (await world.client.get("/readyz")).status_code == 200
+        world.bus.away = True
+        assert (await world.client.get("/livez")).status_code == 200
+        assert (await world.client.get("/readyz")).status_code == 503
+
+    play(scene)
+
+
+def test_a_bug_shows_nothing_of_its_insides(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(world: World) -> None:
+        async def broken(*_: object) -> None:
+            raise RuntimeError("password=hunter2")
+
+        monkeypatch.setattr("hms_mgt.store.instances.fleet", broken)
+        answer = await world.call("GET", "/api/instance")
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+        assert "hunter2" not in answer.text
+
+    play(scene)
+
+
+def test_every_operation_documents_its_problems(play: Play) -> None:
+    async def scene(world: World) -> None:
+        document = (await world.client.get("/openapi.json")).json()
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                if path.startswith("/api/"):
+                    assert "401" in operation["responses"], (method, path)
+        assert "Problem" in document["components"]["schemas"]
+        body = document["paths"]["/api/patch"]["post"]["requestBody"]["content"]
+        assert set(body) == {"application/json", "application/yaml"}
+        json.dumps(document)
+
+    play(scene)

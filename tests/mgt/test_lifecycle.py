@@ -1,0 +1,424 @@
+"""The life of a patch through the real database, with a clock, a GOV and a broker in the test's hands."""
+
+import json
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from hms_mgt.domain.patch import TERMINAL, TRANSITIONS, Status
+from hms_mgt.errors import Unavailable
+from hms_mgt.store import catalog
+from hms_mgt.store.database import EVERY_TENANT
+from hms_mgt.usecases.follow import follow
+from hms_mgt.usecases.keep_time import keep_time
+from hms_mgt.usecases.review import review_next
+from hms_mgt.usecases.send import heal, heartbeat, send_pending
+from hms_svc import messages
+from tests.mgt.conftest import Play, World
+from tests.mgt.fleet import SERVICE, Fleet
+
+DEADLINE = timedelta(seconds=60)
+
+
+async def review(world: World) -> None:
+    while await review_next(world.reviewer):
+        pass
+
+
+async def step(world: World) -> None:
+    await keep_time(world.db, world.signer, world.clock)
+    await follow(world.db, world.signer, world.clock, DEADLINE)
+
+
+async def scaled_to(world: World, running: int) -> None:
+    """Play the orchestrator: say that so many instances run."""
+    async with world.db.transaction(EVERY_TENANT) as tx:
+        for one in await catalog.deployments(tx, "IACB"):
+            await catalog.save_scale(tx, one, running, running)
+
+
+async def statuses(world: World, patch_id: int) -> list[str]:
+    return [event["to"] for event in (await world.shown(patch_id))["events"]]
+
+
+def test_a_patch_goes_from_queued_to_applied_to_expired(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        await fleet.report()
+        patch_id = await world.submit(window={"start": "now", "duration": "60s"})
+        await review(world)
+        await fleet.report()
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "APPLIED"
+        world.clock.forward(seconds=60)
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "REVERTING"
+        await fleet.report()
+        await step(world)
+        assert await statuses(world, patch_id) == [
+            *("QUEUED", "APPROVED", "ROLLING_OUT", "APPLIED", "REVERTING", "EXPIRED")
+        ]
+
+    play(scene)
+
+
+def test_applied_only_by_confirmed_effect_of_every_instance(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        await fleet.report()
+        patch_id = await world.submit()
+        await review(world)
+        await fleet.report("a", "b")
+        await step(world)
+        shown = await world.shown(patch_id)
+        assert shown["status"] == "ROLLING_OUT"
+        assert shown["progress"]["waiting_for"] == "c to confirm"
+        # A digest that is not what the layers fold to confirms nothing.
+        await fleet.report("c", digest="0" * 64)
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "ROLLING_OUT"
+        await fleet.report("c")
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "APPLIED"
+
+    play(scene)
+
+
+def test_no_instance_no_applied(play: Play) -> None:
+    async def scene(world: World) -> None:
+        patch_id = await world.submit()
+        await review(world)
+        await step(world)
+        shown = await world.shown(patch_id)
+        assert shown["status"] == "ROLLING_OUT"
+        assert "matches the version selector" in shown["progress"]["waiting_for"]
+
+    play(scene)
+
+
+def test_replicas_must_run_and_confirm_before_applied_and_be_gone_before_expired(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        await fleet.report()
+        await scaled_to(world, 3)
+        patch_id = await world.submit(changes={"replicas": 5}, window={"start": "now", "duration": "60s"})
+        await review(world)
+        await fleet.report()
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "ROLLING_OUT", "three of five run"
+        await scaled_to(world, 5)
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "ROLLING_OUT", "five run, three confirmed"
+        await fleet.report("d", "e")
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "APPLIED"
+        world.clock.forward(seconds=60)
+        await step(world)
+        await fleet.report()
+        await fleet.report("d", "e", bye=True)
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "REVERTING", "five still run"
+        await scaled_to(world, 3)
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "EXPIRED"
+
+    play(scene)
+
+
+def test_a_patch_with_a_future_start_is_scheduled_and_sent_at_its_start(play: Play) -> None:
+    async def scene(world: World) -> None:
+        await Fleet(world).report()
+        window = {"start": "2026-11-23T13:00Z", "end": "2026-11-23T14:00:00+00:00"}
+        patch_id = await world.submit(window=window)
+        await review(world)
+        assert (await world.shown(patch_id))["status"] == "SCHEDULED"
+        assert world.sql("SELECT count(*) FROM outbox") == [(0,)]
+        world.clock.forward(minutes=59)
+        assert await keep_time(world.db, world.signer, world.clock) is not None
+        assert (await world.shown(patch_id))["status"] == "SCHEDULED"
+        world.clock.forward(minutes=1)
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "ROLLING_OUT"
+
+    play(scene)
+
+
+def test_gov_away_keeps_the_patch_queued_and_says_why(play: Play) -> None:
+    async def scene(world: World) -> None:
+        patch_id = await world.submit()
+        world.governance.away = True
+        for _ in range(5):
+            await review(world)
+            world.clock.forward(seconds=6)
+        shown = await world.shown(patch_id)
+        assert shown["status"] == "QUEUED"
+        assert shown["status_reason"].startswith("GOV cannot be reached")
+        assert world.governance.asked == 5
+        assert world.sql("SELECT count(*) FROM stream") == [(0,)]
+        world.governance.away = False
+        await review(world)
+        assert (await world.shown(patch_id))["status"] == "ROLLING_OUT"
+
+    play(scene)
+
+
+def test_no_path_around_gov_when_the_window_passes_meanwhile(play: Play) -> None:
+    async def scene(world: World) -> None:
+        patch_id = await world.submit(window={"start": "now", "duration": "5s"})
+        world.governance.away = True
+        await review(world)
+        world.clock.forward(seconds=5)
+        await step(world)
+        shown = await world.shown(patch_id)
+        assert shown["status"] == "REJECTED"
+        assert "before the patch was approved" in shown["status_reason"]
+
+    play(scene)
+
+
+def test_gov_denies_and_the_reasons_are_shown(play: Play) -> None:
+    async def scene(world: World) -> None:
+        world.governance.denials = ["no changes on market days", "ask Olga"]
+        patch_id = await world.submit()
+        await review(world)
+        shown = await world.shown(patch_id)
+        assert shown["status"] == "REJECTED"
+        assert shown["decision"]["reasons"] == ["no changes on market days", "ask Olga"]
+        assert "no changes on market days; ask Olga" in shown["status_reason"]
+        assert world.sql("SELECT count(*) FROM outbox") == [(0,)]
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"replicas": 13}, "over the quota of 12"),
+        ({"cpu": "500m"}, "no orchestrator carries out cpu"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_rejected_with_the_reason(
+    play: Play, changes: dict[str, Any], words: str
+) -> None:
+    async def scene(world: World) -> None:
+        patch_id = await world.submit(changes=changes)
+        await review(world)
+        shown = await world.shown(patch_id)
+        assert shown["status"] == "REJECTED"
+        assert words in shown["status_reason"]
+
+    play(scene)
+
+
+def test_a_failed_receipt_halts_and_reverts_without_a_human(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        await fleet.report()
+        patch_id = await world.submit()
+        await review(world)
+        await fleet.report("a")
+        failure = {"patch_id": patch_id, "stage": "checked", "detail": "nginx: [emerg] invalid rate"}
+        await fleet.report("b", active=[], failed=[failure])
+        await step(world)
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "REVERTING"
+        await fleet.report()
+        await step(world)
+        shown = await world.shown(patch_id)
+        assert shown["status"] == "ROLLED_BACK"
+        assert "instance b failed at checked: nginx: [emerg] invalid rate" in shown["status_reason"]
+        assert "HALTED" in await statuses(world, patch_id)
+
+    play(scene)
+
+
+def test_a_joiner_that_fails_halts_an_applied_patch(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world, ("a",))
+        await fleet.report()
+        patch_id = await world.submit()
+        await review(world)
+        await fleet.report()
+        await step(world)
+        failure = {"patch_id": patch_id, "stage": "effective", "detail": "no answer"}
+        await fleet.report("late", active=[], failed=[failure])
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "HALTED"
+
+    play(scene)
+
+
+def test_a_rollout_that_is_not_confirmed_in_time_is_halted(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        await fleet.report()
+        patch_id = await world.submit()
+        await review(world)
+        await fleet.report("a", "b")
+        world.clock.forward(seconds=61)
+        await step(world)
+        shown = await world.shown(patch_id)
+        assert shown["status"] == "HALTED"
+        assert shown["status_reason"] == "not confirmed within 60 s by c"
+
+    play(scene)
+
+
+def test_an_instance_gone_dark_keeps_the_patch_reverting_and_is_named(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        await fleet.report()
+        patch_id = await world.submit(window={"start": "now", "duration": "60s"})
+        await review(world)
+        await fleet.report()
+        await step(world)
+        world.clock.forward(seconds=60)
+        await step(world)
+        await fleet.report("a", "b")
+        world.clock.forward(seconds=31)
+        await fleet.report("a", "b")
+        await step(world)
+        shown = await world.shown(patch_id)
+        assert shown["status"] == "REVERTING"
+        assert shown["progress"]["overdue"] == ["c"]
+        assert shown["progress"]["waiting_for"] == "c (overdue) to go back"
+        instances = (await world.call("GET", "/api/instance")).json()["items"]
+        assert {one["instance"]: one["status"] for one in instances} == {"a": "LIVE", "b": "LIVE", "c": "STALE"}
+
+    play(scene)
+
+
+def test_cancel_before_and_rollback_after(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        await fleet.report()
+        waiting, running = await world.submit(), await world.submit()
+        assert (await world.call("POST", f"/api/patch/{waiting}/cancel")).json()["status"] == "CANCELLED"
+        await review(world)
+        refused = await world.call("POST", f"/api/patch/{running}/cancel")
+        assert (refused.status_code, "roll it back" in refused.json()["detail"]) == (409, True)
+        back = await world.call("POST", f"/api/patch/{running}/rollback", json={"reason": "too fast"})
+        assert (back.status_code, back.json()["status"]) == (202, "REVERTING")
+        await fleet.report()
+        await step(world)
+        shown = await world.shown(running)
+        assert (shown["status"], shown["status_reason"]) == ("ROLLED_BACK", "too fast")
+        again = await world.call("POST", f"/api/patch/{running}/rollback")
+        assert again.status_code == 409
+
+    play(scene)
+
+
+def test_each_step_has_its_event_and_audit_row_and_each_stream_step_its_revision(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        await fleet.report()
+        patch_id = await world.submit(window={"start": "now", "duration": "60s"})
+        await review(world)
+        await fleet.report()
+        await step(world)
+        world.clock.forward(seconds=60)
+        await step(world)
+        await fleet.report()
+        await step(world)
+        events = world.sql("SELECT to_status FROM patch_event WHERE patch_id = %s ORDER BY id", patch_id)
+        audited = world.sql("SELECT detail ->> 'to' FROM audit WHERE subject = %s ORDER BY id", f"patch/{patch_id}")
+        assert [row[0] for row in events[1:]] == [row[0] for row in audited[1:]]
+        assert len(events) == 6
+        assert world.sql("SELECT revision FROM outbox ORDER BY 1") == [(1,), (2,)]
+        assert world.sql("SELECT revision FROM stream_revision ORDER BY 1") == [(1,), (2,)]
+        assert all(TRANSITIONS[Status(a[0])] >= {Status(b[0])} for a, b in pairwise(events))
+        assert Status(events[-1][0]) in TERMINAL
+
+    play(scene)
+
+
+def test_deltas_leave_in_order_after_the_snapshot_and_stay_pending_while_redis_is_away(play: Play) -> None:
+    async def scene(world: World) -> None:
+        first, second = await world.submit(), await world.submit(changes={"rate_limit_rps": 90})
+        await review(world)
+        world.bus.away = True
+        with pytest.raises(Unavailable):
+            await send_pending(world.db, world.bus, world.clock)
+        assert world.sql("SELECT count(*) FROM outbox WHERE published_at IS NULL") == [(2,)]
+        world.bus.away = False
+        await send_pending(world.db, world.bus, world.clock)
+        await send_pending(world.db, world.bus, world.clock)
+        sent = [messages.read_message(text, world.trust, "IACB") for _, text in world.bus.published]
+        assert [(one.revision, [p.id for p in one.patches]) for one in sent] == [(1, [first]), (2, [second])]  # type: ignore[union-attr]
+        stored = messages.read_message(world.bus.stored["IACB", SERVICE], world.trust, "IACB")
+        assert isinstance(stored, messages.StreamMessage)
+        assert (stored.revision, {patch.id for patch in stored.patches}) == (2, {first, second})
+
+    play(scene)
+
+
+def test_a_flushed_redis_heals_itself(play: Play) -> None:
+    async def scene(world: World) -> None:
+        await world.submit()
+        await review(world)
+        await send_pending(world.db, world.bus, world.clock)
+        whole = dict(world.bus.stored)
+        world.bus.stored.clear()
+        world.clock.forward(seconds=5)
+        await heal(world.db, world.bus, world.clock)
+        assert world.bus.stored == whole
+        world.bus.stored["IACB", SERVICE] = "tampered"
+        await heal(world.db, world.bus, world.clock)
+        assert world.bus.stored["IACB", SERVICE] == "tampered", "not due yet: another replica just did it"
+        world.clock.forward(seconds=5)
+        await heal(world.db, world.bus, world.clock)
+        assert world.bus.stored == whole
+
+    play(scene)
+
+
+def test_the_heartbeat_tells_each_tenant_its_own_heads_only(play: Play) -> None:
+    async def scene(world: World) -> None:
+        await world.submit()
+        await review(world)
+        await heartbeat(world.db, world.bus, world.signer, world.clock)
+        beats = {tenant: messages.read_message(text, world.trust, tenant) for tenant, text in world.bus.published}
+        assert {tenant: beat.heads for tenant, beat in beats.items()} == {"IACB": {SERVICE: 1}, "VA": {}}  # type: ignore[union-attr]
+
+    play(scene)
+
+
+def test_a_report_speaks_for_its_stream_only_and_repeats_change_nothing(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        patch_id = await world.submit()
+        await review(world)
+        receipt = {"patch_id": patch_id, "stage": "effective", "at": "2026-11-23T12:00:01Z", "detail": ""}
+        await fleet.report("a", receipts=[receipt])
+        await fleet.report("a", receipts=[receipt])
+        assert len((await world.shown(patch_id))["receipts"]) == 1
+        # Another tenant's sidecar claims the same patch: its words stay in its own tenant.
+        await Fleet(world, tenant="VA").report("a", receipts=[receipt])
+        assert len((await world.shown(patch_id))["receipts"]) == 1
+        assert len((await world.call("GET", "/api/instance")).json()["items"]) == 1
+
+    play(scene)
+
+
+def test_unreadable_reports_are_passed_over_and_the_rest_is_taken_in(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        good = json.dumps(await fleet._state("a")).encode()
+        bad = [
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b'{"instance": 1}',
+            b"\xff",
+            b"[" * 100_000,
+            good.replace(b'"a"', b'"\\u0000"'),
+        ]
+        await fleet.send(*bad, good)
+        found = (await world.call("GET", "/api/instance")).json()["items"]
+        assert [one["instance"] for one in found] == ["a"]
+
+    play(scene)
