@@ -147,7 +147,7 @@ class World:
     def sql(self, query: str, *values: object) -> list[Any]:
         """Ask the database as its owner, past every rule."""
         with psycopg.connect(self.url) as connection:
-            return connection.execute(query, values).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query, values).fetchall()
 
     async def call(self, method: str, path: str, who: str = "release_manager@IACB", **more: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {who}", **more.pop("headers", {})}
@@ -182,7 +182,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def database(postgres: str) -> str:
     """The URL of a migrated database with nothing in it."""
     with psycopg.connect(postgres) as connection:
-        connection.execute(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE")  # type: ignore[arg-type]
+        connection.execute(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE")
     return postgres
 
 

@@ -67,7 +67,7 @@ def test_the_application_deletes_nothing(database: str, table: str) -> None:
         connection.execute("SET ROLE hms_app")
         for verb in ("DELETE FROM {}", "TRUNCATE {}"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(sql.SQL(verb).format(sql.Identifier(table)))  # type: ignore[arg-type]
+                connection.execute(sql.SQL(verb).format(sql.Identifier(table)))
             connection.rollback()
             connection.execute("SET ROLE hms_app")
 
@@ -134,10 +134,9 @@ def test_no_step_outside_the_table(play: Play, current: Status) -> None:
             patch = await patches.get(tx, patch_id)
             assert patch is not None
             for following in set(Status) - TRANSITIONS[current]:
+                to = To(following, "x", "")
                 with pytest.raises(Conflict):
-                    await move(
-                        tx, world.signer, patch._replace(status=current), To(following, "x", ""), world.clock.now()
-                    )
+                    await move(tx, world.signer, patch._replace(status=current), to, world.clock.now())
 
     play(scene)
 
