@@ -33,6 +33,15 @@ def ack_stream(tenant: str) -> str:
     return f"ack::{tenant}"
 
 
+def acl_rule(tenant: str) -> str:
+    """Return the line of a Redis ACL file that lets the tenant's sidecars use their own names and nothing else.
+
+    It leaves out the password, for whoever installs it: `>secret` or `#sha256`.
+    """
+    names = f"resetchannels &{channel(tenant)} resetkeys %R~{snapshot_key(tenant, '*')} %W~{ack_stream(tenant)}"
+    return f"user sidecar-{tenant} on {names} -@all +subscribe +unsubscribe +ping +get +xadd +auth +hello +select"
+
+
 class RedisBus:
     """`ports.Bus` over Redis. Every method raises `Unavailable` when Redis does not answer."""
 

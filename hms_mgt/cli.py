@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from hms_mgt import bootstrap
 from hms_mgt.api.app import create_app
+from hms_mgt.bus import acl_rule
 from hms_mgt.domain.access import Role
+from hms_mgt.domain.ids import RULE, is_id
 from hms_mgt.domain.quota import Quota
 from hms_mgt.errors import HmsError
 from hms_mgt.secret import digest, new_token
@@ -114,6 +116,17 @@ def keys(
     except OSError as error:
         _fail(str(error))
     _say(f"wrote gov.key, mgt.key and trust.json to {out}")
+
+
+@cli.command("redis-acl")
+def redis_acl(tenant: Annotated[str, typer.Argument(help="Its id, e.g. IACB.")]) -> None:
+    """Print the Redis ACL rule for a tenant's sidecars: their own channel, snapshots and reports only.
+
+    Add a password (`>secret`) and put the line into the ACL file of Redis.
+    """
+    if not is_id(tenant):
+        _fail(f"{tenant!r} is not a tenant: it {RULE}")
+    typer.echo(acl_rule(tenant))
 
 
 @token_cli.command("create")
