@@ -10,7 +10,6 @@ from nacl.signing import SigningKey
 
 from hms_mgt.bus import RedisBus
 from hms_mgt.governance import HttpGovernance
-from hms_mgt.orchestrators.local import Address, LocalOrchestrator
 from hms_mgt.parts import Parts
 from hms_mgt.ports import Orchestrator
 from hms_mgt.settings import Settings
@@ -51,6 +50,9 @@ def build(settings: Settings) -> Parts:
 def _orchestrators(settings: Settings) -> dict[str, Orchestrator]:
     if settings.orchestrator == "none":
         return {}
+    # Only where processes are started are the `local` extra's packages there.
+    from hms_mgt.orchestrators.local import Address, LocalOrchestrator  # noqa: PLC0415
+
     address = Address(settings.redis_url, settings.mgt_url, settings.keys / "trust.json")
     return {"local": LocalOrchestrator(settings.data, address)}
 

@@ -1,6 +1,7 @@
 """`hms-mgt`: everything an operator starts. Wiring and words only."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
@@ -78,6 +79,9 @@ def api() -> None:
     settings = _settings()
     bootstrap.log_json()
     app = create_app(_built(settings))
+    # uvicorn stops gracefully and then raises the signal again for whoever was there before: that is a clean end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     uvicorn.run(
         app,
         host=settings.host,

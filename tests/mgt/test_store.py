@@ -14,6 +14,7 @@ from hms_mgt.store import migrate, patches
 from hms_mgt.store.database import EVERY_TENANT, Database
 from hms_mgt.store.tables import TENANT_TABLES, metadata
 from hms_mgt.usecases.move import To, move
+from hms_mgt.usecases.review import LEASE
 from tests.mgt.conftest import Play, World
 
 
@@ -149,11 +150,13 @@ def test_several_reviewers_never_take_the_same_patch(play: Play) -> None:
 
         async def claim() -> int:
             async with world.db.transaction(EVERY_TENANT) as tx:
-                found = await patches.claim_queued(tx, now, lease=now - now)
-                await asyncio.sleep(0.05)
+                found = await patches.claim_queued(tx, now, LEASE)
                 assert found is not None
                 return found.id
 
-        assert len(set(await asyncio.gather(*(claim() for _ in range(5))))) == 5
+        assert len(set(await asyncio.gather(*(claim() for _ in range(6))))) == 6
+        async with world.db.transaction(EVERY_TENANT) as tx:
+            assert await patches.claim_queued(tx, now, LEASE) is None
+            assert await patches.claim_queued(tx, now + LEASE, LEASE) is not None, "a lease runs out"
 
     play(scene)
