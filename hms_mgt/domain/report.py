@@ -79,13 +79,17 @@ def _report(document: Mapping[str, Any]) -> Report:
 
 
 def _failure(one: Mapping[str, Any]) -> Mapping[str, Any]:
-    words = str(one["detail"])[:_LONGEST_WORDS]
-    return {"patch_id": _whole(one["patch_id"]), "stage": _text(one["stage"], 32), "detail": words}
+    return {"patch_id": _whole(one["patch_id"]), "stage": _text(one["stage"], 32), "detail": _words(one["detail"])}
 
 
 def _stage(one: Mapping[str, Any]) -> Stage:
-    words = str(one.get("detail", ""))[:_LONGEST_WORDS].replace("\0", "")
+    words = _words(one.get("detail", ""))
     return Stage(_whole(one["patch_id"]), _text(one["stage"], 32), _instant(one["at"]), words)
+
+
+def _words(value: Any) -> str:
+    """Make a tool's words storable: bounded, without NUL, without halves of characters."""
+    return str(value)[:_LONGEST_WORDS].encode(errors="replace").decode().replace("\0", "")
 
 
 def _few(items: Any) -> Sequence[Any]:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from hms_mgt.errors import Unavailable
@@ -53,6 +54,8 @@ class Database:
             if error.connection_invalidated or "connection" in str(error.orig).lower():
                 raise Unavailable("the database does not answer") from error
             raise
+        except PoolTimeout as error:
+            raise Unavailable("the database has no connection to spare") from error
 
     async def ping(self) -> None:
         """Ask whether the database is there and migrated.

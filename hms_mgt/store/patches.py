@@ -121,12 +121,12 @@ async def next_approval_order(tx: AsyncConnection) -> int:
     return int((await tx.execute(select(approval_order.next_value()))).scalar_one())
 
 
-async def due(tx: AsyncConnection, now: datetime) -> list[Patch]:
-    """Lock and return the patches whose window began or ended by `now` and whose status does not say so."""
+async def due(tx: AsyncConnection, now: datetime) -> list[int]:
+    """Return the ids of the patches whose window began or ended by `now` and whose status does not say so."""
     starts = and_(patch.c.status.in_((Status.APPROVED, Status.SCHEDULED)), patch.c.window_start <= now)
     ends = and_(patch.c.status.in_((*_WAITING, *IN_STREAM)), patch.c.window_end <= now)
-    query = select(patch).where(or_(starts, ends)).order_by(patch.c.id).limit(100)
-    return [_patch(row) for row in await tx.execute(query.with_for_update(skip_locked=True))]
+    query = select(patch.c.id).where(or_(starts, ends)).order_by(patch.c.id).limit(100)
+    return list((await tx.execute(query)).scalars())
 
 
 async def next_instant(tx: AsyncConnection) -> datetime | None:
@@ -138,8 +138,8 @@ async def next_instant(tx: AsyncConnection) -> datetime | None:
     return instant
 
 
-async def moving(tx: AsyncConnection) -> list[Patch]:
-    """Lock and return the patches whose next step depends on what the instances report."""
+async def moving(tx: AsyncConnection) -> list[int]:
+    """Return the ids of the patches whose next step depends on what the instances report."""
     unfinished = patch.c.status.in_((Status.ROLLING_OUT, Status.HALTED, Status.REVERTING))
     broken = exists().where(
         instance.c.tenant == patch.c.tenant,
@@ -147,8 +147,18 @@ async def moving(tx: AsyncConnection) -> list[Patch]:
         instance.c.gone_at.is_(None),
         instance.c.failed.contains(func.jsonb_build_array(func.jsonb_build_object("patch_id", patch.c.id))),
     )
-    query = select(patch).where(or_(unfinished, and_(patch.c.status == Status.APPLIED, broken)))
-    return [_patch(row) for row in await tx.execute(query.order_by(patch.c.id).with_for_update(skip_locked=True))]
+    query = select(patch.c.id).where(or_(unfinished, and_(patch.c.status == Status.APPLIED, broken)))
+    return list((await tx.execute(query.order_by(patch.c.id))).scalars())
+
+
+async def to_carry(tx: AsyncConnection, tenant: str, service: str) -> list[Patch]:
+    """Return the patches the stream carries now or will at their start."""
+    query = select(patch).where(
+        patch.c.tenant == tenant,
+        patch.c.service == service,
+        patch.c.status.in_((*IN_STREAM, Status.APPROVED, Status.SCHEDULED)),
+    )
+    return [_patch(row) for row in await tx.execute(query)]
 
 
 async def in_stream(tx: AsyncConnection, tenant: str, service: str) -> list[Patch]:

@@ -12,6 +12,7 @@ from hms_mgt.ports import Clock
 from hms_mgt.signer import Signer
 from hms_mgt.store import catalog, instances, patches
 from hms_mgt.store.database import EVERY_TENANT, Database
+from hms_mgt.usecases.each import each
 from hms_mgt.usecases.move import To, move
 
 _ACTOR = "hms-mgt"
@@ -20,9 +21,13 @@ _ACTOR = "hms-mgt"
 async def follow(db: Database, signer: Signer, clock: Clock, deadline: timedelta) -> None:
     """Take every patch that is on its way one step further, if the reports allow it."""
     now = clock.now()
+
+    async def step(tx: AsyncConnection, patch: Patch) -> None:
+        await _step(tx, signer, patch, now, deadline)
+
     async with db.transaction(EVERY_TENANT) as tx:
-        for patch in await patches.moving(tx):
-            await _step(tx, signer, patch, now, deadline)
+        moving = await patches.moving(tx)
+    await each(db, moving, step)
 
 
 async def look(tx: AsyncConnection, patch: Patch, now: datetime) -> rollout.Progress:
@@ -38,7 +43,7 @@ async def _step(tx: AsyncConnection, signer: Signer, patch: Patch, now: datetime
         # Nobody needs to be awake for this: what halted goes back.
         to = To(Status.REVERTING, _ACTOR, patch.status_reason)
         await move(tx, signer, patch, to, now, ending=Status.ROLLED_BACK)
-    else:
+    elif patch.status in {Status.ROLLING_OUT, Status.APPLIED}:
         await _advance(tx, signer, patch, now, deadline)
 
 

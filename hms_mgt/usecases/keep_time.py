@@ -2,10 +2,14 @@
 
 from datetime import datetime
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hms_mgt.domain.patch import TERMINAL, Patch, Status
 from hms_mgt.ports import Clock
 from hms_mgt.signer import Signer
 from hms_mgt.store import patches
 from hms_mgt.store.database import EVERY_TENANT, Database
+from hms_mgt.usecases.each import each
 from hms_mgt.usecases.end import end_by_clock
 from hms_mgt.usecases.review import begin
 
@@ -13,10 +17,15 @@ from hms_mgt.usecases.review import begin
 async def keep_time(db: Database, signer: Signer, clock: Clock) -> datetime | None:
     """Move every patch whose window began or ended. Returns when the next one does, if any is ahead."""
     now = clock.now()
+
+    async def move_on(tx: AsyncConnection, patch: Patch) -> None:
+        if patch.spec.window.over(now) and patch.status not in {*TERMINAL, Status.REVERTING}:
+            await end_by_clock(tx, signer, patch, now)
+        elif patch.spec.window.started(now) and patch.status in {Status.APPROVED, Status.SCHEDULED}:
+            await begin(tx, signer, patch, now)
+
     async with db.transaction(EVERY_TENANT) as tx:
-        for patch in await patches.due(tx, now):
-            if patch.spec.window.over(now):
-                await end_by_clock(tx, signer, patch, now)
-            else:
-                await begin(tx, signer, patch, now)
+        due = await patches.due(tx, now)
+    await each(db, due, move_on)
+    async with db.transaction(EVERY_TENANT) as tx:
         return await patches.next_instant(tx)

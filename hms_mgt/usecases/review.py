@@ -17,7 +17,7 @@ from hms_mgt.signer import Signer
 from hms_mgt.store import catalog, patches
 from hms_mgt.store.database import EVERY_TENANT, Database
 from hms_mgt.usecases.move import To, move
-from hms_svc import wire
+from hms_svc import messages, wire
 
 # Longer than GOV's time-out: nobody else asks about the same patch meanwhile.
 LEASE = timedelta(seconds=10)
@@ -155,10 +155,10 @@ async def _wanted(
 
 async def _stream_full(tx: AsyncConnection, patch: Patch, verdict: Verdict) -> str | None:
     """Refuse what would make the stream's snapshot larger than a message may be."""
-    held = await patches.in_stream(tx, patch.spec.tenant, patch.spec.service)
-    inside = [one.decision for one in held] + [verdict.envelope]
+    others = await patches.to_carry(tx, patch.spec.tenant, patch.spec.service)
+    inside = [one.decision for one in others] + [verdict.envelope]
     # The payload travels as base64: four bytes for three. The rest of the message is small beside it.
     size = sum(len(json.dumps(envelope)) + 100 for envelope in inside) * 4 // 3 + 1000
-    if size <= wire.MAX_BYTES:
+    if size <= wire.MAX_BYTES and len(inside) <= messages.MAX_PATCHES:
         return None
-    return f"the patches in force for {patch.spec.service} would no longer fit one message; end some first"
+    return f"the patches for {patch.spec.service} would no longer fit one message; end some first"

@@ -1,5 +1,6 @@
 """Reads the sidecars' reports from Redis into the database."""
 
+import asyncio
 from collections import defaultdict
 
 from hms_mgt.ports import AckEntry, Bus, Clock
@@ -22,6 +23,9 @@ async def step(db: Database, bus: Bus, trust: Trust, clock: Clock) -> float:
     by_tenant: dict[str, list[AckEntry]] = defaultdict(list)
     for entry in await bus.read_acks(cursors, _BLOCK_MS):
         by_tenant[entry.tenant].append(entry)
-    for tenant, entries in by_tenant.items():
-        await take_in(db, trust, tenant, entries, clock.now())
+    taken = [take_in(db, trust, tenant, entries, clock.now()) for tenant, entries in by_tenant.items()]
+    # What goes wrong with one tenant's reports holds up no other's.
+    failures = [one for one in await asyncio.gather(*taken, return_exceptions=True) if one is not None]
+    if failures:
+        raise BaseExceptionGroup("reports were not taken in", failures)
     return 0.0

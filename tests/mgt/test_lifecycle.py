@@ -1,13 +1,15 @@
 """The life of a patch through the real database, with a clock, a GOV and a broker in the test's hands."""
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from hms_mgt.domain.patch import TERMINAL, TRANSITIONS, Status
+from hms_mgt.domain import rollout
+from hms_mgt.domain.patch import TERMINAL, TRANSITIONS, Patch, Status
 from hms_mgt.errors import Unavailable
 from hms_mgt.store import catalog
 from hms_mgt.store.database import EVERY_TENANT
@@ -15,7 +17,7 @@ from hms_mgt.usecases.follow import follow
 from hms_mgt.usecases.keep_time import keep_time
 from hms_mgt.usecases.review import review_next
 from hms_mgt.usecases.send import heal, heartbeat, send_pending
-from hms_svc import messages
+from hms_svc import messages, wire
 from tests.mgt.conftest import Play, World
 from tests.mgt.fleet import SERVICE, Fleet
 
@@ -399,6 +401,62 @@ def test_a_report_speaks_for_its_stream_only_and_repeats_change_nothing(play: Pl
         await Fleet(world, tenant="VA").report("a", receipts=[receipt])
         assert len((await world.shown(patch_id))["receipts"]) == 1
         assert len((await world.call("GET", "/api/instance")).json()["items"]) == 1
+
+    play(scene)
+
+
+def test_a_failing_tools_words_are_stored_whatever_bytes_they_hold(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        patch_id = await world.submit()
+        await review(world)
+        words = "bad \0 byte, half a \ud800 character" + "x" * 5000
+        failure = {"patch_id": patch_id, "stage": "checked", "detail": words}
+        receipt = {"patch_id": patch_id, "stage": "failed", "at": "2026-11-23T12:00:01Z", "detail": words}
+        await fleet.report("a", failed=[failure], receipts=[receipt])
+        assert "half a ? character" in (await world.shown(patch_id))["receipts"][0]["detail"]
+
+    play(scene)
+
+
+def test_what_goes_wrong_with_one_patch_stops_no_other(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        await fleet.report()
+        broken, fine = await world.submit(), await world.submit(changes={"rate_limit_rps": 90})
+        await review(world)
+        await fleet.report()
+        monkeypatch.setattr(rollout, "targets", _raising_for(broken, rollout.targets))
+        with pytest.raises(ExceptionGroup):
+            await step(world)
+        monkeypatch.undo()
+        assert (await world.shown(fine))["status"] == "APPLIED"
+        await step(world)
+        assert (await world.shown(broken))["status"] == "APPLIED"
+
+    play(scene)
+
+
+def _raising_for(patch_id: int, real: Callable[..., Any]) -> Callable[..., Any]:
+    def targets(patch: Patch, *more: Any) -> Any:
+        if patch.id == patch_id:
+            raise RuntimeError("broken on purpose")
+        return real(patch, *more)
+
+    return targets
+
+
+def test_a_stream_takes_no_more_than_fits_one_message(play: Play) -> None:
+    async def scene(world: World) -> None:
+        large = {f"k{i}": "x" * 4000 for i in range(13)}
+        made = [await world.submit(changes=large) for _ in range(4)]
+        await review(world)
+        shown = [await world.shown(patch_id) for patch_id in made]
+        assert [one["status"] for one in shown] == [*["ROLLING_OUT"] * 2, *["REJECTED"] * 2]
+        assert "no longer fit one message" in shown[-1]["status_reason"]
+        await send_pending(world.db, world.bus, world.clock)
+        assert len(world.bus.stored["IACB", SERVICE]) <= wire.MAX_BYTES
+        messages.read_message(world.bus.stored["IACB", SERVICE], world.trust, "IACB")
 
     play(scene)
 
