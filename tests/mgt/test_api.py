@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from hms_mgt.domain.access import Actor, Role
+from hms_mgt.errors import Forbidden
+from hms_mgt.usecases.submit import Submission, submit
 from tests.mgt.conftest import PATCH, Play, World
 
 HUGE = "x" * 5000
@@ -150,6 +153,28 @@ def test_only_a_release_manager_posts_and_each_denial_is_audited(play: Play, rol
         assert world.sql("SELECT actor, action, subject, tenant FROM audit WHERE action = 'denied'") == [
             (f"{role}@IACB", "denied", "POST /api/patch", "IACB")
         ]
+
+    play(scene)
+
+
+def test_the_use_case_itself_asks_for_the_role(play: Play) -> None:
+    async def scene(world: World) -> None:
+        asked = Submission(dict(PATCH), "digest", None, "request")
+        for role in set(Role) - {Role.RELEASE_MANAGER}:
+            with pytest.raises(Forbidden):
+                await submit(world.db, Actor("x", role, None), asked, world.clock.now())
+        assert world.sql("SELECT count(*) FROM patch") == [(0,)]
+
+    play(scene)
+
+
+def test_a_viewer_may_end_nothing(play: Play) -> None:
+    async def scene(world: World) -> None:
+        patch_id = await world.submit()
+        for verb in ("cancel", "rollback"):
+            answer = await world.call("POST", f"/api/patch/{patch_id}/{verb}", "viewer@IACB")
+            assert answer.status_code == 403
+        assert (await world.shown(patch_id))["status"] == "QUEUED"
 
     play(scene)
 

@@ -1,0 +1,134 @@
+"""The client of GOV trusts no answer. GOV here is a fake: a small HTTP server that says what a test wants."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from nacl.signing import SigningKey
+
+from hms_mgt.errors import Unavailable
+from hms_mgt.governance import HttpGovernance
+from hms_svc import wire
+
+KEY, STRANGER = SigningKey.generate(), SigningKey.generate()
+FACTS: dict[str, Any] = {
+    "patch_id": 7,
+    "tenant": "IACB",
+    "service": "API",
+    "version_selector": "*",
+    "changes": {"a": 1},
+    "window": {"start": "2026-11-23T12:00:00.000000Z", "end": None},
+    "priority": 0,
+    "author": "olga",
+}
+GOOD = {**FACTS, "verdict": "allow", "decision_id": "d-1", "reasons": [], "policy_revision": "sha256:0"}
+
+
+class FakeGov:
+    """Answers every request the same way."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.body = b"{}"
+        self.heard: list[Any] = []
+        self.hangs = threading.Event()
+        self.hangs.set()
+
+    def decides(self, statement: dict[str, Any], key: SigningKey = KEY, kind: str = wire.DECISION) -> None:
+        self.body = json.dumps({"decision": wire.seal(kind, statement, key)}).encode()
+
+
+@pytest.fixture
+def gov() -> Iterator[tuple[FakeGov, str]]:
+    fake = FakeGov()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            fake.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            fake.hangs.wait(10)
+            self.send_response(fake.status)
+            self.send_header("Content-Length", str(len(fake.body)))
+            self.end_headers()
+            self.wfile.write(fake.body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield fake, f"http://127.0.0.1:{server.server_address[1]}"
+    fake.hangs.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def ask(url: str) -> Any:
+    async def scene() -> Any:
+        governance = HttpGovernance(url, [KEY.verify_key], timeout_s=0.3)
+        try:
+            return await governance.decide(FACTS)
+        finally:
+            await governance.close()
+
+    return asyncio.run(scene())
+
+
+def test_a_signed_verdict_about_the_question_is_taken(gov: tuple[FakeGov, str]) -> None:
+    fake, url = gov
+    fake.decides(GOOD)
+    verdict = ask(url)
+    assert (verdict.allowed, verdict.decision_id) == (True, "d-1")
+    assert fake.heard == [FACTS]
+    fake.decides({**GOOD, "verdict": "deny", "reasons": ["market day"]})
+    denied = ask(url)
+    assert (denied.allowed, denied.reasons) == (False, ("market day",))
+
+
+def test_a_verdict_that_is_neither_allow_nor_deny_allows_nothing(gov: tuple[FakeGov, str]) -> None:
+    fake, url = gov
+    for verdict in ("ALLOW", "", None, True):
+        fake.decides({**GOOD, "verdict": verdict})
+        assert not ask(url).allowed
+
+
+@pytest.mark.parametrize("field", sorted(set(FACTS) - {"author"}))
+def test_a_verdict_about_something_else_is_no_answer(gov: tuple[FakeGov, str], field: str) -> None:
+    fake, url = gov
+    fake.decides({**GOOD, field: {"a": 2} if field == "changes" else "other"})
+    with pytest.raises(Unavailable, match=f"another {field}"):
+        ask(url)
+
+
+SPOILERS: list[Callable[[FakeGov], None]] = [
+    lambda fake: fake.decides(GOOD, STRANGER),
+    lambda fake: fake.decides(GOOD, KEY, wire.STREAM),
+    lambda fake: setattr(fake, "body", b'{"verdict": "allow"}'),
+    lambda fake: setattr(fake, "body", b'{"decision": {"payload": "", "signatures": []}}'),
+    lambda fake: setattr(fake, "body", b'{"decision": "allow"}'),
+    lambda fake: setattr(fake, "body", b"[]"),
+    lambda fake: setattr(fake, "body", b"<html>"),
+    lambda fake: setattr(fake, "status", 500),
+    lambda fake: fake.hangs.clear(),
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILERS, ids=range(len(SPOILERS)))
+def test_anything_but_a_verified_verdict_is_no_answer(
+    gov: tuple[FakeGov, str], spoil: Callable[[FakeGov], None]
+) -> None:
+    fake, url = gov
+    fake.decides(GOOD)
+    spoil(fake)
+    with pytest.raises(Unavailable):
+        ask(url)
+
+
+def test_a_gov_that_is_away_is_no_answer() -> None:
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        ask("http://127.0.0.1:1")
