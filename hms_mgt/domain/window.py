@@ -9,6 +9,8 @@ from hms_mgt.errors import Problem
 
 _DURATION = re.compile(r"(?=\d)(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _LONGEST = timedelta(days=3660)
+# What the sidecars' clocks can hold, with room for the longest duration above it.
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 _FORMS = "an instant such as 2026-11-20T00:00Z, with Z or an offset"
 
 
@@ -59,15 +61,8 @@ def _end(document: Mapping[str, Any], start: datetime, now: datetime) -> datetim
     if end is not None and duration is not None:
         raise WindowError("/window/duration", "give end or duration, not both")
     if duration is not None:
-        return _after(start, parse_duration(duration))
+        return start + parse_duration(duration)
     return None if end is None else _instant(end, "/window/end", now)
-
-
-def _after(start: datetime, duration: timedelta) -> datetime:
-    try:
-        return start + duration
-    except OverflowError:
-        raise WindowError("/window/duration", "ends outside the calendar") from None
 
 
 def _check_order(window: Window, now: datetime) -> None:
@@ -107,9 +102,12 @@ def _instant(value: Any, pointer: str, now: datetime) -> datetime:
     if parsed.tzinfo is None:
         raise WindowError(pointer, f"{value!r} has no timezone: write Z or an offset such as +01:00")
     try:
-        return parsed.astimezone(UTC)
+        instant = parsed.astimezone(UTC)
     except OverflowError:
-        raise WindowError(pointer, f"{value!r} is outside the calendar") from None
+        instant = None
+    if instant is None or not _EARLIEST <= instant <= _LATEST:
+        raise WindowError(pointer, f"{value!r} is outside the years 1970 to 9000")
+    return instant
 
 
 def rfc3339(instant: datetime) -> str:

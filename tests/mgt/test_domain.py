@@ -76,6 +76,8 @@ def test_the_end_of_the_calendar_is_refused_not_crashed_into() -> None:
     for document in (
         {"start": "9999-12-31T00:00Z", "duration": "10d"},
         {"start": "0001-01-01T00:00+14:00"},
+        {"start": "1969-12-31T23:59Z"},
+        {"start": "now", "end": "9998-01-01T00:00Z"},
     ):
         with pytest.raises(WindowError):
             parse_window(document, NOW)

@@ -1,0 +1,81 @@
+"""Fixed keys and ready-made patches, decisions and documents for the tests beside this file."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+from nacl.signing import SigningKey
+
+from hms_svc.messages import Patch
+from hms_svc.wire import ADMIT_ALL, DECISION, Trust, seal
+
+GOV = SigningKey(b"g" * 32)
+MGT = SigningKey(b"m" * 32)
+STRANGER = SigningKey(b"s" * 32)
+TRUST = Trust((GOV.verify_key,), (MGT.verify_key,))
+TENANT = "IACB"
+SERVICE = "ARTIST_REGISTRY_API"
+
+texts = st.text(st.characters(codec="utf-8"), max_size=12)
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | texts
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+documents = st.dictionaries(texts, values, max_size=5)
+"""Any configuration: whatever JSON can say."""
+
+names = st.sampled_from(["a", "b", "c", "d"])
+collisions = st.recursive(
+    st.none() | st.integers(0, 3) | st.just([1, None]),
+    lambda inner: st.dictionaries(names, inner, max_size=4),
+    max_leaves=12,
+)
+small = st.dictionaries(names, collisions, max_size=4)
+"""Few names and few values, so that two of these meet at the same keys."""
+
+
+def decision(**over: Any) -> dict[str, Any]:
+    """The payload of an allowed decision."""
+    return {
+        "v": 1,
+        "decision_id": "d-784",
+        "verdict": "allow",
+        "patch_id": 784,
+        "tenant": TENANT,
+        "service": SERVICE,
+        "version_selector": ">=2.1.0",
+        "changes": {"rate_limit_rps": 200, "replicas": 6},
+        "window": {"start": "2026-11-20T00:00:00Z", "end": "2026-12-05T00:00:00Z"},
+        "priority": 0,
+        "reasons": ["within quota"],
+        "obligations": [],
+        "policy_revision": "sha256:abc",
+        "issued": "2026-11-19T12:00:00Z",
+        "expires": "2026-12-05T00:00:00Z",
+    } | over
+
+
+def signed(**over: Any) -> dict[str, Any]:
+    """GOV's envelope around such a decision."""
+    return seal(DECISION, decision(**over), GOV)
+
+
+def patch(number: int = 784, **over: Any) -> Patch:
+    """A patch as an agent holds it, for all versions and instances and without an end."""
+    return Patch(
+        id=number,
+        tenant=TENANT,
+        service=SERVICE,
+        selector="*",
+        changes={"rate_limit_rps": 200},
+        start=0.0,
+        end=None,
+        expires=None,
+        priority=0,
+        order=number,
+        admit_below=ADMIT_ALL,
+        envelope={},
+    )._replace(**over)
