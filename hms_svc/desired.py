@@ -1,0 +1,105 @@
+"""What the control plane wants of this service: the held patches, and the rules by which they may change.
+
+Pure: messages and instants in, a new state or a refusal out. The revision never goes back; a delta is taken
+only on top of its predecessor; a gap, or a heartbeat that tells of more than we have, asks for a snapshot.
+Pub/sub loses messages without a word, so a delta is a fast path and the snapshot is the truth.
+"""
+
+from hms_svc.layers import in_force, next_change, rank
+from hms_svc.messages import Heartbeat, Patch, StreamMessage, advance
+from hms_svc.selector import parse_selector
+from hms_svc.wire import Refused
+
+FRESH_SECONDS = 30.0
+
+
+class Desired:
+    """The stream as held by one instance. Instants are epoch seconds."""
+
+    def __init__(self, service: str, version: str, instance: str) -> None:
+        self.service = service
+        self.version = version
+        self.instance = instance
+        self.revision = 0
+        self.patches: dict[int, Patch] = {}
+        self.complete = True
+        self.head = 0  # the highest revision anybody trusted spoke of
+        self._heartbeat = 0.0
+        self._word = 0.0
+
+    def restore(self, revision: int, patches: dict[int, Patch], *, complete: bool) -> None:
+        """Take up what the journal held."""
+        self.revision, self.patches, self.complete = revision, dict(patches), complete
+        self.head = revision
+
+    @property
+    def behind(self) -> bool:
+        """Whether a snapshot is needed to know what is wanted."""
+        return self.head > self.revision or not self.complete
+
+    def stale(self, now: float) -> bool:
+        """Whether no fresh signed word came for too long."""
+        return now - self._word > FRESH_SECONDS
+
+    def hear(self, message: StreamMessage | Heartbeat, now: float) -> bool:
+        """Take a verified message; True when the held patches changed. Refused when it must not be taken."""
+        if isinstance(message, Heartbeat):
+            self._beat(message, now)
+            return False
+        if message.kind == "delta":
+            return self._delta(message, now)
+        return self._snapshot(message, now)
+
+    def _beat(self, beat: Heartbeat, now: float) -> None:
+        if now - beat.issued > FRESH_SECONDS:
+            raise Refused("expired", f"the heartbeat is {now - beat.issued:.0f} s old")
+        if beat.issued <= self._heartbeat:
+            raise Refused("replayed", "a heartbeat as new or newer was heard before")
+        self._heartbeat = beat.issued
+        self._heard(beat.issued, now)
+        self.head = max(self.head, beat.heads.get(self.service, 0))
+
+    def _delta(self, delta: StreamMessage, now: float) -> bool:
+        if delta.service != self.service:  # the channel is the tenant's; this one is for a neighbour
+            self._heard(delta.issued, now)
+            return False
+        if delta.revision <= self.revision:
+            raise Refused("replayed", f"delta {delta.revision} came, {self.revision} is held")
+        self._heard(delta.issued, now)
+        self.head = max(self.head, delta.revision)
+        if delta.previous != self.revision or not self.complete:
+            return False
+        return self._take(delta)
+
+    def _snapshot(self, snapshot: StreamMessage, now: float) -> bool:
+        if snapshot.service != self.service:
+            raise Refused("wrong_service", f"a snapshot of {snapshot.service}")
+        if snapshot.revision < self.revision:
+            raise Refused("replayed", f"snapshot {snapshot.revision} came, {self.revision} is held")
+        self._heard(snapshot.issued, now)
+        self.head = max(self.head, snapshot.revision)
+        if snapshot.revision == self.revision and self.complete:
+            return False
+        self.complete = True
+        return self._take(snapshot)
+
+    def _take(self, message: StreamMessage) -> bool:
+        self.patches = advance(self.patches, message)
+        self.revision = message.revision
+        return True
+
+    def _heard(self, issued: float, now: float) -> None:
+        self._word = max(self._word, min(issued, now))
+
+    def mine(self, patch: Patch) -> bool:
+        """Whether the patch is meant for this instance, now or at another time."""
+        matches = parse_selector(patch.selector).matches(self.version)
+        return matches and rank(patch.id, self.instance) < patch.admit_below
+
+    def wanted(self, now: float) -> list[Patch]:
+        """The patches in force at `now`, in fold order."""
+        return in_force(self.patches.values(), self.version, self.instance, now)
+
+    def next_edge(self, now: float) -> float | None:
+        """The next instant at which a window opens or closes."""
+        return next_change(self.patches.values(), now)

@@ -1,0 +1,89 @@
+"""Everything the agent is told: taken from the link, verified, and either held or refused aloud.
+
+A refusal changes nothing but a counter and one log line. What a message says is only believed after both
+signatures.
+"""
+
+from hms_svc.desired import Desired
+from hms_svc.link import Link
+from hms_svc.log import emit
+from hms_svc.messages import Patch, read_message
+from hms_svc.report import Reporter
+from hms_svc.source import Source
+from hms_svc.wire import Refused, Trust
+
+
+class Hearing:
+    """The control plane's side of the agent. `now` is the monotonic clock, `wall` the time of day."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the one place where these meet
+        self, tenant: str, trust: Trust, desired: Desired, link: Link, source: Source, reporter: Reporter
+    ) -> None:
+        self._tenant = tenant
+        self._trust = trust
+        self._desired = desired
+        self._link = link
+        self._source = source
+        self._reporter = reporter
+        self._head_asked_for = 0
+        self._known = self._mine()
+
+    def listen(self, now: float, wall: float) -> bool:
+        """Take in whatever has arrived and ask for what is missing; True when the held patches changed."""
+        before = self._desired.revision, self._desired.complete
+        subscriptions = self._link.subscriptions
+        # Read before judging silence: after a pause of our own the answers are waiting in the socket.
+        for raw in self._link.receive(now):
+            self._take(raw, now, wall)
+        self._link.tend(now)
+        if self._link.subscriptions != subscriptions:
+            self._reporter.hurry()
+        self._ask(now, wall)
+        changed = before != (self._desired.revision, self._desired.complete)
+        if changed:
+            self._greet(now, wall)
+        return changed
+
+    def _ask(self, now: float, wall: float) -> None:
+        if (found := self._source.arrived()) is not None:
+            self._take(found, now, wall)
+            self._source.settle(now, behind=self._desired.behind)
+        if self._desired.behind and self._desired.head != self._head_asked_for:
+            self._source.hasten(now)
+            self._head_asked_for = self._desired.head
+        if self._source.due(now):
+            found = self._source.ask_redis(now)
+            if found is not None:
+                self._take(found, now, wall)
+            if found is None or self._desired.behind:
+                self._source.ask_mgt()
+            self._source.settle(now, behind=self._desired.behind)
+
+    def _take(self, raw: bytes, now: float, wall: float) -> None:
+        try:
+            self._desired.hear(read_message(raw, self._trust, self._tenant), wall)
+        except Refused as refusal:
+            self.refuse(refusal, now)
+
+    def refuse(self, refusal: Refused, now: float) -> None:
+        """Count and log it."""
+        self._reporter.refused(refusal.reason, now)
+        emit("refused", reason=refusal.reason, detail=refusal.detail)
+
+    def _mine(self) -> set[int]:
+        return {patch.id for patch in self._desired.patches.values() if self._desired.mine(patch)}
+
+    def _greet(self, now: float, wall: float) -> None:
+        """Receipts for patches that are newly ours; one that came after its end is refused on its own."""
+        mine = self._mine()
+        new = sorted(mine - self._known)
+        self._known = mine
+        for stage in ("received", "verified"):
+            self._reporter.receipt(new, stage, wall)
+        for patch_id in new:
+            if _over(self._desired.patches[patch_id], wall):
+                self.refuse(Refused("expired", f"patch {patch_id} came after its end"), now)
+
+
+def _over(patch: Patch, wall: float) -> bool:
+    return any(edge is not None and edge <= wall for edge in (patch.end, patch.expires))

@@ -1,0 +1,61 @@
+"""Real servers for the agent's tests, each test with its own."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .rig import Acks, Agent, Control, Nginx, Redis
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[Redis]:
+    server = Redis(tmp_path / "redis")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Nginx]:
+    server = Nginx(tmp_path / "nginx")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def control(redis_server: Redis) -> Control:
+    return Control(redis_server.client)
+
+
+@pytest.fixture
+def acks(redis_server: Redis) -> Acks:
+    return Acks(redis_server.client)
+
+
+@pytest.fixture
+def new_agent(tmp_path: Path, control: Control, redis_server: Redis) -> Iterator[Callable[..., Agent]]:
+    """Builds agents that are gone after the test."""
+    made: list[Agent] = []
+
+    def build(**settings: str) -> Agent:
+        agent = Agent(tmp_path / f"agent{len(made)}", control, redis_server.url, **settings)
+        made.append(agent)
+        return agent
+
+    yield build
+    for agent in made:
+        agent.cleanup()
+        sys.stdout.write(agent.log_path.read_text())  # pytest shows it when the test failed
+
+
+@pytest.fixture
+def agent(new_agent: Callable[..., Agent]) -> Agent:
+    """An agent that has nothing to reload."""
+    return new_agent()
+
+
+@pytest.fixture
+def nginx_agent(new_agent: Callable[..., Agent], nginx: Nginx) -> Agent:
+    """An agent beside nginx."""
+    return new_agent(**nginx.settings())

@@ -1,0 +1,252 @@
+"""The transaction alone, step by step, with a clock moved by hand and a process that is a shell command."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hms_svc.applier import Applier
+from hms_svc.apply import apply
+from hms_svc.candidate import Candidate, make
+from hms_svc.course import Failure
+from hms_svc.errand import Bell, Errand
+from hms_svc.job import Job, StageFailed
+from hms_svc.journal import Imprint, Journal, JournalFile
+from hms_svc.ledger import BAKE_SECONDS, Ledger
+from hms_svc.report import Reporter, State
+from hms_svc.settings import Settings, read
+from hms_svc.watch import Watch
+from hms_svc.wire import Trust
+
+from .makers import Hands, patch
+from .rig import until
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Callable[..., Settings]:
+    (tmp_path / "conf.yml").write_text("a: 1\n")
+    (tmp_path / "state").mkdir()
+
+    def build(**more: str) -> Settings:
+        needed = {"TENANT": "IACB", "HMS_SERVICE": "API", "HMS_VERSION": "2.1.0", "HMS_TRUST": "-"}
+        places = {"HMS_CONF": f"{tmp_path}/conf.yml", "HMS_STATE": f"{tmp_path}/state"}
+        return read(needed | places | more)
+
+    return build
+
+
+def job_of(settings: Settings, hands: Hands, *ids: int) -> Job:
+    layers = [patch(number, {"a": number}) for number in ids]
+    job = Job(settings, Bell(), hands.clock, make("a: 1\n", layers, settings.conf, {}))
+    job.fresh = ids
+    return job
+
+
+def drive(job: Job, hands: Hands) -> Failure | None:
+    """Run a job to its end; errands take real time, instants are reached at once."""
+    try:
+        for pause in apply(job):
+            if isinstance(pause, Errand):
+                until(lambda done=pause: done.done, "the errand")  # type: ignore[misc]
+            else:
+                hands.at = max(hands.at, pause)
+    except StageFailed as failed:
+        return failed.failure
+    return None
+
+
+def test_intent_comes_before_the_file_and_the_file_before_the_rest(
+    configure: Callable[..., Settings], hands: Hands
+) -> None:
+    settings, seen = configure(), []
+    job = job_of(settings, hands, 5)
+    job.intend = lambda: seen.append(("intend", Path(settings.conf).read_text()))
+    job.written = lambda: seen.append(("written", Path(settings.conf).read_text()))
+    assert drive(job, hands) is None
+    assert seen == [("intend", "a: 1\n"), ("written", "a: 5\n")]
+    assert job.stages == ["checked", "written", "reloaded"]
+
+
+def test_without_intent_on_disk_no_file_changes(configure: Callable[..., Settings], hands: Hands) -> None:
+    settings = configure()
+    job = job_of(settings, hands, 5)
+
+    def refuse() -> None:
+        raise OSError(28, "No space left on device", "journal.json")
+
+    job.intend = refuse
+    assert drive(job, hands) == Failure("written", "journal.json: No space left on device", surroundings=True)
+    assert Path(settings.conf).read_text() == "a: 1\n"
+
+
+def test_an_equal_file_is_not_written_again(configure: Callable[..., Settings], hands: Hands) -> None:
+    settings = configure()
+    before = Path(settings.conf).stat()
+    job = job_of(settings, hands)
+    job.intend = lambda: pytest.fail("nothing to intend")
+    assert drive(job, hands) is None
+    assert Path(settings.conf).stat() == before
+
+
+def test_the_check_sees_the_candidate_and_may_say_no(configure: Callable[..., Settings], hands: Hands) -> None:
+    settings = configure(HMS_CHECK="sh -c 'cat {conf}; exit 1'")
+    failure = drive(job_of(settings, hands, 5), hands)
+    assert failure == Failure("checked", "a: 5")
+    assert Path(settings.conf).read_text() == "a: 1\n"
+    assert [path.name for path in Path(settings.conf).parent.iterdir() if path.is_file()] == ["conf.yml"]
+
+
+def test_a_check_that_cannot_run_stops_what_is_new_but_no_ending(
+    configure: Callable[..., Settings], hands: Hands
+) -> None:
+    settings = configure(HMS_CHECK="/nowhere/check")
+    failure = drive(job_of(settings, hands, 5), hands)
+    assert failure is not None
+    assert (failure.stage, "cannot run /nowhere/check" in failure.detail) == ("checked", True)
+    Path(settings.conf).write_text("a: 9\n")
+    assert drive(job_of(settings, hands), hands) is None
+    assert Path(settings.conf).read_text() == "a: 1\n"
+
+
+def test_abandoned_it_leaves_nothing_behind(configure: Callable[..., Settings], hands: Hands) -> None:
+    settings = configure(HMS_CHECK="sleep 5")
+    steps = apply(job_of(settings, hands, 5))
+    next(steps)
+    assert (Path(settings.conf).parent / ".conf.yml.hms-new").exists()
+    steps.close()
+    assert not (Path(settings.conf).parent / ".conf.yml.hms-new").exists()
+
+
+def test_no_answer_before_the_deadline_is_a_failure(configure: Callable[..., Settings], hands: Hands) -> None:
+    settings = configure(HMS_PROBE_URL="http://127.0.0.1:1/", HMS_RELOAD="true")
+    since = hands.at
+    failure = drive(job_of(settings, hands, 5), hands)
+    assert failure is not None
+    assert failure.stage == "effective"
+    assert 10 < hands.at - since < 11
+
+
+# --- the applier, with the loop's part played by hand
+
+
+class Bench:
+    """An applier on real files, with nothing to reload."""
+
+    def __init__(self, settings: Settings, hands: Hands) -> None:
+        self.hands = hands
+        self.settings = settings
+        self.store = JournalFile(settings.state, "IACB", "API", "2.1.0")
+        self.journal, _, _ = self.store.load(Trust((), ()))
+        self.reporter = Reporter({})
+        watch = Watch(settings.conf, (), self.journal, self.store)
+        self.applier = Applier(settings, Bell(), hands.clock, watch, Ledger(self.journal, self.store, self.reporter))
+
+    def settle(self, *ids: int, seconds: float = 3.0) -> str:
+        """Let time pass in small steps while these patches are wanted; the resulting file."""
+        wanted = [patch(number, {"a": number}) for number in ids]
+        end = self.hands.at + seconds
+        real = time.monotonic() + 10
+        while self.hands.at < end and time.monotonic() < real:
+            self.applier.step(wanted)
+            pause = self.applier._pause
+            if isinstance(pause, Errand) and not pause.done:
+                time.sleep(0.001)
+            else:
+                self.hands.forward(0.05)
+        return Path(self.settings.conf).read_text()
+
+
+@pytest.fixture
+def bench(configure: Callable[..., Settings], hands: Hands) -> Bench:
+    return Bench(configure(), hands)
+
+
+def test_the_base_is_found_kept_and_come_back_to(bench: Bench) -> None:
+    assert bench.settle() == "a: 1\n"
+    assert bench.settle(7) == "a: 7\n"
+    again = Bench(bench.settings, bench.hands)
+    assert again.journal.base == "a: 1\n"
+    assert again.settle() == "a: 1\n"
+
+
+def test_what_baked_is_put_back_when_nothing_else_passes_the_check(
+    configure: Callable[..., Settings], hands: Hands, tmp_path: Path
+) -> None:
+    """7 has baked, 9 not yet; 10 is written, breaks the reload, and from then on the check refuses everything."""
+    conf, broken = tmp_path / "conf.yml", tmp_path / "broken"
+    reload = f"sh -c 'grep -q 10 {conf} && touch {broken} && exit 1; true'"
+    bench = Bench(configure(HMS_CHECK=f"sh -c '! test -e {broken}'", HMS_RELOAD=reload), hands)
+    bench.settle(7, seconds=BAKE_SECONDS + 5)
+    assert [good.ids for good in bench.journal.good] == [(7,)]
+    assert bench.settle(7, 9) == "a: 9\n"
+    assert bench.settle(7, 9, 10) == "a: 7\n"
+    assert set(bench.applier.failures()) == {10}
+    assert bench.applier.phase == "failed"
+    broken.unlink()
+    assert bench.settle(7, 9, 10, seconds=40) == "a: 9\n"
+    assert bench.applier.trouble() == ""
+
+
+def test_a_missing_template_is_trouble_and_no_patchs_fault(
+    configure: Callable[..., Settings], hands: Hands, tmp_path: Path
+) -> None:
+    template, target = tmp_path / "t", tmp_path / "out"
+    bench = Bench(configure(HMS_RENDER=f"{template}:{target}"), hands)
+    bench.settle(7)
+    assert "the template does not exist" in bench.applier.trouble()
+    assert bench.applier.failures() == {}
+    template.write_text("a is {{a}}\n")
+    bench.settle(7, seconds=40)
+    assert target.read_text() == "a is 7\n"
+    assert bench.applier.phase == "steady"
+
+
+def test_a_gap_without_a_value_blocks_the_patch_that_made_it(
+    configure: Callable[..., Settings], hands: Hands, tmp_path: Path
+) -> None:
+    (tmp_path / "t").write_text("a is {{a}}\n")
+    bench = Bench(configure(HMS_RENDER=f"{tmp_path}/t:{tmp_path}/out"), hands)
+    poison = patch(3, {"a": None})
+    bench.settle()
+    for _ in range(40):
+        bench.applier.step([poison])
+        hands.forward(0.1)
+    assert set(bench.applier.failures()) == {3}
+    assert (tmp_path / "out").read_text() == "a is 1\n"
+
+
+def test_last_good_never_holds_an_ended_patch() -> None:
+    journal = Journal()
+    journal.promote(Candidate((1,), {}, {"c": "1"}))
+    journal.promote(Candidate((1, 2), {}, {"c": "12"}))
+    found = journal.last_good([1, 3])
+    assert found is not None
+    assert found.ids == (1,)
+    assert journal.last_good([2]) is None
+    for number in range(5):
+        journal.promote(Candidate((number,), {}, {"c": str(number)}))
+    assert len(journal.good) == 3
+
+
+def test_an_edit_after_a_crash_between_intent_and_result_brings_no_patched_value_into_the_base(
+    bench: Bench, hands: Hands
+) -> None:
+    """The file may hold what was about to be written, so its keys count as patched too."""
+    bench.settle(7)
+    journal = bench.journal
+    journal.writing = Imprint("about to be", {"b": 5}, (8,))
+    bench.store.save(journal)
+    Path(bench.settings.conf).write_text("a: 7\nb: 5\nmine: 1\n")
+    again = Bench(bench.settings, hands)
+    assert again.settle() == "a: 1\nmine: 1\n"
+    assert json.loads(again.reporter.word(STATE, 0))["receipts"][-1]["stage"] == "reverted"
+
+
+STATE = State(0, (), "", "steady", {}, "", (), False)

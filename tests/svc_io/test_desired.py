@@ -1,0 +1,100 @@
+"""What a message may change in the held state, and what it may not."""
+
+import pytest
+
+from hms_svc.desired import Desired
+from hms_svc.messages import Heartbeat
+from hms_svc.wire import Refused
+
+from .makers import message, patch
+
+NOW = 100.0
+
+
+@pytest.fixture
+def desired() -> Desired:
+    held = Desired("API", "2.1.0", "api-1")
+    held.hear(message("snapshot", 5, patch(1)), NOW)
+    return held
+
+
+def reason(desired: Desired, heard: object) -> str:
+    with pytest.raises(Refused) as refusal:
+        desired.hear(heard, NOW)  # type: ignore[arg-type]
+    return refusal.value.reason
+
+
+def test_a_delta_on_its_predecessor_is_taken(desired: Desired) -> None:
+    assert desired.hear(message("delta", 6, patch(2), ended=(1,)), NOW)
+    assert (desired.revision, set(desired.patches), desired.behind) == (6, {2}, False)
+
+
+@pytest.mark.parametrize("revision", [1, 4, 5])
+def test_an_old_delta_is_refused(desired: Desired, revision: int) -> None:
+    assert reason(desired, message("delta", revision, patch(9))) == "replayed"
+    assert set(desired.patches) == {1}
+
+
+def test_a_delta_over_a_gap_only_tells_of_the_gap(desired: Desired) -> None:
+    assert not desired.hear(message("delta", 8, patch(9)), NOW)
+    assert (desired.revision, set(desired.patches), desired.behind) == (5, {1}, True)
+    assert desired.hear(message("snapshot", 8, patch(9)), NOW)
+    assert (desired.revision, set(desired.patches), desired.behind) == (8, {9}, False)
+
+
+def test_snapshots_go_forward_only(desired: Desired) -> None:
+    assert not desired.hear(message("snapshot", 5), NOW)
+    assert set(desired.patches) == {1}
+    assert reason(desired, message("snapshot", 4)) == "replayed"
+    assert reason(desired, message("snapshot", 9, service="OTHER")) == "wrong_service"
+
+
+def test_a_neighbours_delta_is_nothing_to_us(desired: Desired) -> None:
+    assert not desired.hear(message("delta", 1, patch(9), service="OTHER"), NOW)
+    assert not desired.behind
+
+
+def test_heartbeats(desired: Desired) -> None:
+    desired.hear(Heartbeat("IACB", NOW, {"API": 7, "OTHER": 99}), NOW)
+    assert desired.behind
+    assert desired.head == 7
+    assert reason(desired, Heartbeat("IACB", NOW, {"API": 9})) == "replayed"
+    assert reason(desired, Heartbeat("IACB", NOW - 31, {"API": 9})) == "expired"
+    assert desired.head == 7
+
+
+def test_freshness(desired: Desired) -> None:
+    assert not desired.stale(NOW + 30)
+    assert desired.stale(NOW + 31)
+    desired.hear(Heartbeat("IACB", NOW + 20, {}), NOW + 20)
+    assert not desired.stale(NOW + 50)
+
+
+def test_a_word_from_the_future_is_no_credit(desired: Desired) -> None:
+    desired.hear(Heartbeat("IACB", NOW + 3600, {}), NOW)
+    assert desired.stale(NOW + 31)
+
+
+def test_a_journal_that_lost_a_patch_takes_its_own_revision_again() -> None:
+    desired = Desired("API", "2.1.0", "api-1")
+    desired.restore(5, {}, complete=False)
+    assert desired.behind
+    assert not desired.hear(message("delta", 6, patch(2)), NOW)
+    assert desired.hear(message("snapshot", 5, patch(1)), NOW)
+    assert set(desired.patches) == {1}
+
+
+def test_windows_selectors_and_cohorts(desired: Desired) -> None:
+    patches = [
+        patch(1, end=NOW),
+        patch(2, start=NOW, end=NOW + 1),
+        patch(3, start=NOW + 1),
+        patch(4, selector=">=3"),
+        patch(5, admit_below=0),
+        patch(6, expires=NOW),
+    ]
+    desired.hear(message("snapshot", 6, *patches), NOW)
+    assert [one.id for one in desired.wanted(NOW)] == [2]
+    assert desired.next_edge(NOW) == NOW + 1
+    assert [one.id for one in desired.wanted(NOW + 1)] == [3]
+    assert [one.id for one in patches if desired.mine(one)] == [1, 2, 3, 6]
