@@ -71,3 +71,7 @@ class Orchestrator(Protocol):
     async def scale(self, deployment: Deployment, wanted: Resources) -> int:
         """Move one step towards the wanted resources. Returns how many instances run now."""
         ...
+
+    def gone(self, deployment: Deployment, names: Sequence[str]) -> list[str]:
+        """Return which of these instances it once ran and runs no longer."""
+        ...

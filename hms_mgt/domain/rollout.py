@@ -65,13 +65,15 @@ class Progress(NamedTuple):
 
 
 def targets(patch: Patch, instances: Sequence[Instance]) -> list[Instance]:
-    """Return the instances the patch is for that are not gone."""
+    """Return the instances the patch is for: not gone, and not dark since before its rollout began."""
+    heard_since = None if patch.rollout_started_at is None else patch.rollout_started_at - STALE_AFTER
     wanted = selector.parse_selector(patch.spec.version_selector)
     return [
         instance
         for instance in instances
         if (instance.tenant, instance.service) == (patch.spec.tenant, patch.spec.service)
         and instance.gone_at is None
+        and (heard_since is None or instance.last_seen >= heard_since)
         and wanted.matches(instance.version)
     ]
 

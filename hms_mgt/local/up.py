@@ -92,6 +92,7 @@ class _Running:
     def __init__(self, options: Options, say: Callable[[str], None]) -> None:
         self._options = options
         self._say = say
+        self._started = datetime.now(UTC)
         self._data = options.data.resolve()
         self._keys = self._data / "keys"
         self._ports = Ports(self._data / "ports.json")
@@ -217,7 +218,7 @@ class _Running:
 
     def _fleet_ready(self, client: httpx.Client, there: Endpoints) -> bool:
         fleet = client.get(f"{there.mgt_url}/api/instance").raise_for_status().json()["items"]
-        live = [one for one in fleet if one["status"] == "LIVE"]
+        live = [one for one in fleet if one["status"] == "LIVE" and _instant(one["last_seen"]) > self._started]
         laid_out = list(home.homes(self._data))
         return len(live) >= len(laid_out) > 0 and all(client.get(one["url"]) for one in live)
 
@@ -242,3 +243,7 @@ class _Running:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write(text)
         temporary.replace(target)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -12,7 +12,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,12 @@ class LocalOrchestrator:
         """Start or stop instances until `wanted.replicas` run. Returns how many run now."""
         return await asyncio.to_thread(self._scale, deployment, wanted.replicas)
 
+    def gone(self, deployment: Deployment, names: Sequence[str]) -> list[str]:
+        """Return which of these instances were ours and are there no longer."""
+        ours = _naming(deployment.service)
+        tenant = self._data / "instances" / deployment.tenant
+        return [name for name in names if ours.fullmatch(name) and not (tenant / name).exists()]
+
     def _scale(self, deployment: Deployment, wanted: int) -> int:
         mine = self._mine(deployment)
         retire(mine[wanted:])
@@ -59,12 +65,12 @@ class LocalOrchestrator:
         return sorted(found, key=lambda one: one.number)
 
     def _create(self, deployment: Deployment) -> Home:
-        prefix = deployment.service.lower().replace("_", "-")
         tenant = self._data / "instances" / deployment.tenant
-        taken = {int(match[1]) for path in tenant.glob("*") if (match := re.fullmatch(f"{prefix}-(\\d+)", path.name))}
+        ours = _naming(deployment.service)
+        taken = {int(match[1]) for path in tenant.glob("*") if (match := ours.fullmatch(path.name))}
         number = next(n for n in range(1, len(taken) + 2) if n not in taken)
         one = Home(
-            path=tenant / f"{prefix}-{number}",
+            path=tenant / f"{_prefix(deployment.service)}-{number}",
             tenant=deployment.tenant,
             service=deployment.service,
             version=deployment.version,
@@ -90,6 +96,8 @@ class LocalOrchestrator:
         what = served(one.path, one.port)
         if not _appears(what.waits_for):
             return one
+        if one.served is not None:
+            processes.sweep(one.served)
         mark = processes.start(what.command, _passed_on(), one.path / "served.log")
         return _recorded(one._replace(served=mark))
 
@@ -109,6 +117,14 @@ class LocalOrchestrator:
             "HMS_TRUST": str(self._address.trust.resolve()),
             **served(one.path, one.port).sidecar,
         }
+
+
+def _prefix(service: str) -> str:
+    return service.lower().replace("_", "-")
+
+
+def _naming(service: str) -> re.Pattern[str]:
+    return re.compile(rf"{re.escape(_prefix(service))}-(\d+)")
 
 
 def retire(extra: Iterable[Home]) -> None:

@@ -52,19 +52,33 @@ def alive(mark: Mark | None) -> bool:
 
 
 def stop(marks: Iterable[Mark | None], patience_s: float) -> None:
-    """End processes together: ask all with SIGTERM, wait, then kill the groups of those that are left."""
-    left = [mark for mark in marks if mark is not None and alive(mark)]
-    for mark in left:
+    """End processes together: ask all with SIGTERM, wait, then kill whatever is left of them and their groups."""
+    ours = [mark for mark in marks if mark is not None]
+    for mark in filter(alive, ours):
         with contextlib.suppress(ProcessLookupError):
             os.kill(mark.pid, signal.SIGTERM)
-    for mark in _left_after(left, patience_s):
+    _await_end(ours, patience_s)
+    for mark in ours:
+        sweep(mark)
+
+
+def sweep(mark: Mark) -> None:
+    """Kill what is left of a process and of those it started: a dead nginx master's workers hold on to its port."""
+    if alive(mark) or not _taken_by_another(mark):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(mark.pid, signal.SIGKILL)
 
 
-def _left_after(marks: list[Mark], seconds: float) -> list[Mark]:
+def _taken_by_another(mark: Mark) -> bool:
+    """Tell whether the pid is a later process'. While any of the group lives, the kernel gives its number to nobody."""
+    try:
+        return bool(psutil.Process(mark.pid).create_time() != mark.started)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _await_end(marks: list[Mark], seconds: float) -> None:
     """Wait until all are gone. One that died but that nobody reaped yet is gone, too."""
     deadline = time.monotonic() + seconds
-    while (left := [mark for mark in marks if alive(mark)]) and time.monotonic() < deadline:
+    while any(map(alive, marks)) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return left

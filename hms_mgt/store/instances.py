@@ -69,6 +69,8 @@ async def fleet(tx: AsyncConnection, tenant: str | None, service: str | None, go
 
 async def mark_gone(tx: AsyncConnection, tenant: str, names: Sequence[str], now: datetime) -> None:
     """Record that an orchestrator took these instances down."""
+    if not names:
+        return
     mine = and_(instance.c.tenant == tenant, instance.c.id.in_(names), instance.c.gone_at.is_(None))
     await tx.execute(update(instance).where(mine).values(gone_at=now))
 

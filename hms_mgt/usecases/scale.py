@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from hms_mgt.domain.deployment import Deployment, wanted_resources
 from hms_mgt.ports import Clock, Orchestrator
-from hms_mgt.store import catalog, duties, patches
+from hms_mgt.store import catalog, duties, instances, patches
 from hms_mgt.store.database import Database
 
 
@@ -22,5 +22,10 @@ async def scale(db: Database, orchestrators: Mapping[str, Orchestrator], clock: 
         held = await patches.in_stream(tx, deployment.tenant, deployment.service)
         wanted = wanted_resources(deployment, held, clock.now())
         running = await orchestrator.scale(deployment, wanted)
-        if await catalog.save_scale(tx, deployment, wanted.replicas, running):
+        news = await catalog.save_scale(tx, deployment, wanted.replicas, running)
+        # One that was killed, hung or had no Redis said no goodbye; nothing may wait for it.
+        names = [one.id for one in await instances.of_service(tx, deployment.tenant, deployment.service)]
+        gone = orchestrator.gone(deployment, names)
+        await instances.mark_gone(tx, deployment.tenant, gone, clock.now())
+        if news or gone:
             await duties.wake(tx)

@@ -292,6 +292,24 @@ def test_an_instance_gone_dark_keeps_the_patch_reverting_and_is_named(play: Play
     play(scene)
 
 
+def test_an_instance_dark_since_before_the_rollout_is_not_waited_for_until_it_is_back(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world)
+        await fleet.report()
+        world.clock.forward(seconds=31)
+        await fleet.report("a", "b")
+        patch_id = await world.submit()
+        await review(world)
+        await fleet.report("a", "b")
+        await step(world)
+        shown = await world.shown(patch_id)
+        assert (shown["status"], shown["progress"]["targeted"]) == ("APPLIED", ["a", "b"])
+        await fleet.report("c")
+        assert (await world.shown(patch_id))["progress"]["targeted"] == ["a", "b", "c"]
+
+    play(scene)
+
+
 def test_cancel_before_and_rollback_after(play: Play) -> None:
     async def scene(world: World) -> None:
         fleet = Fleet(world)
