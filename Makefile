@@ -31,7 +31,7 @@ test: venv ## Run everything: lint, types, import order, schema check, tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: venv ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix .
