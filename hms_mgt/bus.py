@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 from hms_mgt.errors import Unavailable
 from hms_mgt.ports import AckEntry
 
-_BATCH = 500
+# Entries are up to 64 KiB, and nobody vouches for those who write them.
+_BATCH = 100
 
 
 def channel(tenant: str) -> str:
@@ -78,15 +79,30 @@ class RedisBus:
     async def read_acks(self, cursors: Mapping[str, str], block_ms: int) -> list[AckEntry]:
         """Wait up to `block_ms` for reports behind each tenant's cursor, the id of the last entry taken in."""
         streams: Any = {ack_stream(tenant): cursor for tenant, cursor in cursors.items()}
+        tenants = {ack_stream(tenant).encode(): tenant for tenant in cursors}
         try:
             found: Any = await self._redis.xread(streams, count=_BATCH, block=block_ms)
         except RedisError as error:
             raise Unavailable("Redis does not answer") from error
         return [
-            AckEntry(name.decode().removeprefix("ack::"), entry_id.decode(), fields.get(b"m", b""))
+            AckEntry(tenants[name], entry_id.decode(), fields.get(b"m", b""))
             for name, entries in (found or [])
             for entry_id, fields in entries
         ]
+
+    async def trim_acks(self, tenant: str, up_to: str) -> None:
+        """Drop what was taken in: the cap that the sidecars keep is only their word."""
+        try:
+            await self._redis.xtrim(ack_stream(tenant), minid=up_to, approximate=True)
+        except RedisError as error:
+            raise Unavailable("Redis does not answer") from error
+
+    async def drop_acks(self, tenant: str) -> None:
+        """Drop the tenant's stream of reports with its ids; sidecars report their whole state again in seconds."""
+        try:
+            await self._redis.delete(ack_stream(tenant))
+        except RedisError as error:
+            raise Unavailable("Redis does not answer") from error
 
     async def ping(self) -> None:
         """Ask whether Redis is there."""

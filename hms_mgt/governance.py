@@ -1,5 +1,6 @@
 """HTTP client of HMS-GOV. It trusts no answer: the decision must be signed and must be about what was asked."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,17 +9,21 @@ from nacl.signing import VerifyKey
 
 from hms_mgt.errors import Unavailable
 from hms_mgt.ports import Verdict
-from hms_svc import wire
+from hms_svc import messages, wire
 
 # What of the question the decision must repeat word for word.
 _BOUND = ("patch_id", "tenant", "service", "version_selector", "changes", "window", "priority")
+
+
+# For the whole answer: httpx' own limit is for each read, and a dripping answer would pass it for ever.
+_ANSWER_WITHIN_S = 5.0
 
 
 class HttpGovernance:
     """`ports.Governance` over HTTP. Anything but a verified verdict counts as no answer: it fails closed."""
 
     def __init__(self, url: str, keys: Sequence[VerifyKey], timeout_s: float = 2.0) -> None:
-        self._keys = tuple(keys)
+        self._trust = wire.Trust(tuple(keys), ())
         self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s)
 
     async def decide(self, facts: Mapping[str, Any]) -> Verdict:
@@ -27,15 +32,15 @@ class HttpGovernance:
         Raises:
             Unavailable: when GOV does not answer, or its answer does not verify.
         """
-        envelope = await self._ask(facts)
         try:
-            statement = wire.unseal(envelope, wire.DECISION, self._keys)
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                envelope = await self._ask(facts)
+        except TimeoutError as error:
+            raise Unavailable("GOV does not answer in time") from error
+        try:
+            return self._read(envelope, facts)
         except wire.Refused as refused:
             raise Unavailable(f"GOV's decision does not verify: {refused.reason}") from refused
-        for name in _BOUND:
-            if statement.get(name) != facts[name]:
-                raise Unavailable(f"GOV's decision is about another {name}")
-        return _verdict(envelope, statement)
 
     async def _ask(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -54,16 +59,33 @@ class HttpGovernance:
             raise Unavailable("GOV's answer cannot be read")
         return envelope
 
+    def _read(self, envelope: dict[str, Any], facts: Mapping[str, Any]) -> Verdict:
+        statement = wire.unseal(envelope, wire.DECISION, self._trust.gov)
+        for name in _BOUND:
+            if statement.get(name) != facts[name]:
+                raise Unavailable(f"GOV's decision is about another {name}")
+        if statement.get("verdict") == "allow":
+            # What a sidecar would refuse must never get into a stream: it would take the whole stream with it.
+            entry = messages.entry(0, wire.ADMIT_ALL, envelope)
+            messages.read_entry(entry, self._trust, facts["tenant"], facts["service"])
+        return _verdict(envelope, statement)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
 
 def _verdict(envelope: Mapping[str, Any], statement: Mapping[str, Any]) -> Verdict:
+    reasons, obligations = statement.get("reasons"), statement.get("obligations")
+    if not isinstance(reasons, list) or not isinstance(obligations, list):
+        raise Unavailable("GOV's decision has no list of reasons or obligations")
+    expires = statement.get("expires")
     return Verdict(
         envelope=envelope,
         decision_id=str(statement.get("decision_id")),
         allowed=statement.get("verdict") == "allow",
-        reasons=tuple(str(reason) for reason in statement.get("reasons", ())),
+        reasons=tuple(str(reason) for reason in reasons),
         policy_revision=str(statement.get("policy_revision")),
+        obligations=tuple(obligations),
+        expires=None if expires is None else wire.instant(str(expires)),
     )

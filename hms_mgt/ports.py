@@ -23,6 +23,10 @@ class Verdict(NamedTuple):
     allowed: bool
     reasons: tuple[str, ...]
     policy_revision: str
+    # What GOV asks for besides, such as approvals; empty when nothing.
+    obligations: tuple[Any, ...] = ()
+    # When the decision ends, epoch seconds; None when it stands as long as its window.
+    expires: float | None = None
 
 
 class Governance(Protocol):
@@ -62,6 +66,14 @@ class Bus(Protocol):
 
     async def read_acks(self, cursors: Mapping[str, str], block_ms: int) -> list[AckEntry]:
         """Wait up to `block_ms` for reports behind each tenant's cursor, the id of the last entry taken in."""
+        ...
+
+    async def trim_acks(self, tenant: str, up_to: str) -> None:
+        """Drop the reports that were taken in."""
+        ...
+
+    async def drop_acks(self, tenant: str) -> None:
+        """Drop all of a tenant's reports and let their ids begin anew."""
         ...
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from hms_mgt.domain.patch import IN_STREAM, Patch
+from hms_mgt.domain.patch import Patch
 from hms_svc import merge, selector
 
 RESOURCE_KNOBS = ("replicas", "cpu", "memory")
@@ -51,14 +51,11 @@ def carried_out_by_nobody(patch: Patch, deployments: Iterable[Deployment]) -> li
 
 
 def applicable(deployment: Deployment, patches: Iterable[Patch], now: datetime) -> list[Patch]:
-    """Return the patches whose changes hold for this deployment at `now`, in fold order."""
+    """Return those of the patches whose windows and selectors make them hold here at `now`, in fold order."""
     here = [
         patch
         for patch in patches
-        if patch.status in IN_STREAM
-        and patch.spec.window.started(now)
-        and not patch.spec.window.over(now)
-        and selects(patch, deployment)
+        if patch.spec.window.started(now) and not patch.spec.window.over(now) and selects(patch, deployment)
     ]
     return sorted(here, key=lambda patch: (patch.spec.priority, patch.approval_order or 0, patch.id))
 

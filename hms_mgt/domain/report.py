@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from hms_mgt.domain import ids
+from hms_svc.selector import Version
 
 _MOST_BYTES = 65_536
 _MOST_ITEMS = 1000
@@ -54,7 +55,7 @@ def parse(raw: bytes) -> Report:
     try:
         document = json.loads(raw)
         return _report(document)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UnreadableReport(f"{type(error).__name__}: {error}") from error
 
 
@@ -64,7 +65,7 @@ def _report(document: Mapping[str, Any]) -> Report:
     return Report(
         instance=_text(document["instance"], 253),
         service=document["service"],
-        version=_text(document["version"], 128),
+        version=_version(document["version"]),
         url=None if document.get("url") is None else _text(document["url"], 2000),
         revision=_whole(document["revision"]),
         active=tuple(_whole(one) for one in _few(document["active"])),
@@ -76,6 +77,12 @@ def _report(document: Mapping[str, Any]) -> Report:
         at=_instant(document["at"]),
         receipts=tuple(_stage(one) for one in _few(document.get("receipts", []))),
     )
+
+
+def _version(value: Any) -> str:
+    text = _text(value, 128)
+    Version.parse(text)
+    return text
 
 
 def _failure(one: Mapping[str, Any]) -> Mapping[str, Any]:

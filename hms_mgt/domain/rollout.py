@@ -61,6 +61,8 @@ class Progress(NamedTuple):
     effective: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
     overdue: tuple[str, ...]
+    # Those that run with the patch by their own last word, confirmed or not.
+    holding: tuple[str, ...]
     replicas: Replicas | None
 
 
@@ -86,6 +88,7 @@ def progress(patch: Patch, instances: Sequence[Instance], replicas: Replicas | N
         effective=tuple(i.id for i in aimed if patch.id in i.active and i.digest_ok),
         failed=tuple((i.id, _words(entry)) for i in aimed for entry in i.failed if entry["patch_id"] == patch.id),
         overdue=tuple(i.id for i in aimed if i.status(now) is InstanceStatus.STALE),
+        holding=tuple(holding(patch, instances)),
         replicas=replicas,
     )
 
@@ -99,11 +102,9 @@ def halt_reason(seen: Progress, started: datetime | None, now: datetime, deadlin
     if seen.failed:
         instance, words = seen.failed[0]
         return f"instance {instance} failed at {words}"
-    waited = started is not None and now - started > deadline
-    missing = [name for name in seen.targeted if name not in seen.effective]
-    if waited and missing:
-        return f"not confirmed within {int(deadline.total_seconds())} s by {', '.join(missing[:5])}"
-    return None
+    if started is None or now - started <= deadline or not seen.targeted or applied(seen):
+        return None
+    return f"not in effect within {int(deadline.total_seconds())} s: waiting for {_missing(seen)}"
 
 
 def applied(seen: Progress) -> bool:
@@ -124,15 +125,17 @@ def reverted(patch: Patch, instances: Sequence[Instance], replicas: Replicas | N
     return _scaled(replicas) and not holding(patch, instances)
 
 
-def waiting_for(patch: Patch, seen: Progress, holding: Sequence[str]) -> str:
-    """Say in words what keeps a patch from its next state; empty when nothing does."""
+def waiting_for(patch: Patch, seen: Progress) -> str:
+    """Say in words what keeps a patch from its next state, or from being everywhere; empty when nothing does."""
     if patch.status is Status.REVERTING:
-        late = [f"{name} (overdue)" if name in seen.overdue else name for name in holding]
+        late = [f"{name} (overdue)" if name in seen.overdue else name for name in seen.holding]
         return f"{_some(late)} to go back" if late else _scaling(seen)
-    if patch.status is not Status.ROLLING_OUT:
+    if patch.status not in {Status.ROLLING_OUT, Status.APPLIED}:
         return ""
-    if not seen.targeted:
-        return "a live instance that matches the version selector"
+    return _missing(seen) if seen.targeted else "a live instance that matches the version selector"
+
+
+def _missing(seen: Progress) -> str:
     missing = [name for name in seen.targeted if name not in seen.effective]
     return f"{_some(missing)} to confirm" if missing else _scaling(seen)
 

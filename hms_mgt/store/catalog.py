@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -74,7 +74,11 @@ async def save_scale(tx: AsyncConnection, one: Deployment, wanted: int, running:
 
 
 async def lock_scaling(tx: AsyncConnection, one: Deployment) -> bool:
-    """Become the only one that scales this deployment for this transaction; False when another is."""
+    """Become the only one that scales this deployment for this transaction; False when another is.
+
+    The transaction may then stand idle for as long as starting and stopping takes.
+    """
+    await tx.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     key = func.hashtextextended(f"scale:{one.tenant}:{one.service}:{one.version}", 0)
     return bool((await tx.execute(select(func.pg_try_advisory_xact_lock(key)))).scalar_one())
 

@@ -26,6 +26,14 @@ def sqlalchemy_url(url: str) -> str:
     return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
+# A worker that froze or lost its host must not keep its locks, nor a dead database its callers.
+_LIMITS = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "options": "-c idle_in_transaction_session_timeout=15s -c lock_timeout=5s -c statement_timeout=30s",
+}
+
+
 class Database:
     """The connection pool and the only way to a transaction."""
 
@@ -37,6 +45,9 @@ class Database:
             max_overflow=pool_size,
             pool_pre_ping=True,
             pool_timeout=5,
+            connect_args=_LIMITS,
+            # What a statement was given may be secret; errors show the statement only.
+            hide_parameters=True,
         )
 
     @asynccontextmanager

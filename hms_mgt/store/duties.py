@@ -13,11 +13,15 @@ CHANNEL = "hms_work"
 
 
 async def take(tx: AsyncConnection, name: str, every: timedelta, now: datetime) -> bool:
-    """Take a duty that is due and set when it is due next. Of several replicas exactly one gets True."""
+    """Take a duty that is due and set when it is due next. Of several replicas exactly one gets True.
+
+    An instant further ahead than `every` was set by a clock that is wrong: the duty is due.
+    """
+    due = (duty.c.due_at <= now) | (duty.c.due_at > now + every)
     first = upsert(duty).values(name=name, due_at=now + every)
-    taken = first.on_conflict_do_update(
-        index_elements=["name"], set_={"due_at": now + every}, where=duty.c.due_at <= now
-    ).returning(duty.c.name)
+    taken = first.on_conflict_do_update(index_elements=["name"], set_={"due_at": now + every}, where=due).returning(
+        duty.c.name
+    )
     return (await tx.execute(taken)).one_or_none() is not None
 
 

@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hms_mgt.domain.rollout import Instance
 from hms_mgt.store.tables import ack_cursor, instance, receipt
 
+# Before the first entry of any stream.
+BEGINNING = "0-0"
+
 
 class Receipt(NamedTuple):
     """One instance's report on one patch at one stage."""
@@ -23,18 +26,12 @@ class Receipt(NamedTuple):
 
 
 async def save(tx: AsyncConnection, seen: Instance) -> None:
-    """Store the newest state of an instance; an older report never overwrites a newer one."""
+    """Store the newest state of an instance. Reports are taken in by the order of their stream, under its lock."""
     values: dict[str, Any] = seen._asdict()
     values |= {"active": list(seen.active), "failed": list(seen.failed), "first_seen": seen.last_seen}
     statement = upsert(instance).values(values)
     fresh = {name: statement.excluded[name] for name in values if name not in {"id", "tenant", "first_seen"}}
-    await tx.execute(
-        statement.on_conflict_do_update(
-            index_elements=["tenant", "id"],
-            set_=fresh,
-            where=instance.c.last_seen <= statement.excluded.last_seen,
-        )
-    )
+    await tx.execute(statement.on_conflict_do_update(index_elements=["tenant", "id"], set_=fresh))
 
 
 async def add_receipts(tx: AsyncConnection, tenant: str, receipts: Sequence[Receipt]) -> None:
@@ -80,10 +77,23 @@ async def cursors(tx: AsyncConnection) -> dict[str, str]:
     return {row.tenant: row.entry_id for row in await tx.execute(select(ack_cursor))}
 
 
+async def lock_cursor(tx: AsyncConnection, tenant: str) -> str:
+    """Become the only one that takes in this tenant's reports for this transaction. Returns the last id taken in."""
+    first = upsert(ack_cursor).values(tenant=tenant, entry_id=BEGINNING).on_conflict_do_nothing()
+    await tx.execute(first)
+    query = select(ack_cursor.c.entry_id).where(ack_cursor.c.tenant == tenant).with_for_update()
+    return str((await tx.execute(query)).scalar_one())
+
+
 async def move_cursor(tx: AsyncConnection, tenant: str, entry_id: str) -> None:
     """Record the last report taken in from a tenant's stream."""
-    statement = upsert(ack_cursor).values(tenant=tenant, entry_id=entry_id)
-    await tx.execute(statement.on_conflict_do_update(index_elements=["tenant"], set_={"entry_id": entry_id}))
+    await tx.execute(update(ack_cursor).where(ack_cursor.c.tenant == tenant).values(entry_id=entry_id))
+
+
+def order(entry_id: str) -> tuple[int, int]:
+    """Return the place of a stream's entry: ids are milliseconds and a sequence number."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
 
 
 def _instance(row: Row[Any]) -> Instance:

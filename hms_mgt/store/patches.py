@@ -70,6 +70,13 @@ async def get(tx: AsyncConnection, patch_id: int, *, lock: bool = False) -> Patc
     return None if row is None else _patch(row)
 
 
+async def claim(tx: AsyncConnection, patch_id: int) -> Patch | None:
+    """Lock and read one patch, or return `None` at once when somebody else is at it."""
+    query = select(patch).where(patch.c.id == patch_id).with_for_update(skip_locked=True)
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else _patch(row)
+
+
 async def page(tx: AsyncConnection, filters: Filters, before: int | None, limit: int) -> list[Patch]:
     """List patches, newest first, those with an id below `before`."""
     query = select(patch).order_by(patch.c.id.desc()).limit(limit)
@@ -94,10 +101,14 @@ async def set_status(
 
 
 async def claim_queued(tx: AsyncConnection, now: datetime, lease: timedelta) -> Patch | None:
-    """Take one QUEUED patch whose time has come; for the length of the lease no other worker sees it."""
+    """Take one QUEUED patch whose time has come; for the length of the lease no other worker sees it.
+
+    No lease is longer than this one, so an instant beyond it was set by a clock that is wrong, and counts as come.
+    """
+    come = or_(patch.c.next_attempt_at <= now, patch.c.next_attempt_at > now + lease)
     due = (
         select(patch.c.id)
-        .where(patch.c.status == Status.QUEUED, patch.c.next_attempt_at <= now)
+        .where(patch.c.status == Status.QUEUED, come)
         .order_by(patch.c.next_attempt_at)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -151,13 +162,10 @@ async def moving(tx: AsyncConnection) -> list[int]:
     return list((await tx.execute(query.order_by(patch.c.id))).scalars())
 
 
-async def to_carry(tx: AsyncConnection, tenant: str, service: str) -> list[Patch]:
-    """Return the patches the stream carries now or will at their start."""
-    query = select(patch).where(
-        patch.c.tenant == tenant,
-        patch.c.service == service,
-        patch.c.status.in_((*IN_STREAM, Status.APPROVED, Status.SCHEDULED)),
-    )
+async def to_carry(tx: AsyncConnection, tenant: str) -> list[Patch]:
+    """Return the patches that the tenant's streams carry now or will at their start."""
+    statuses = (*IN_STREAM, Status.APPROVED, Status.SCHEDULED)
+    query = select(patch).where(patch.c.tenant == tenant, patch.c.status.in_(statuses))
     return [_patch(row) for row in await tx.execute(query)]
 
 

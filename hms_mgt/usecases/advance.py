@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hms_mgt.domain.patch import Patch
 from hms_mgt.signer import Signer
-from hms_mgt.store import duties, patches, streams
+from hms_mgt.store import patches, streams
 from hms_svc import messages, wire
 
 
@@ -33,7 +33,6 @@ async def advance(tx: AsyncConnection, signer: Signer, stream: tuple[str, str], 
     delta = messages.delta_payload(tenant, service, revision, issued, put, ended)
     signed = signer.stream_message(snapshot), signer.stream_message(delta)
     await streams.commit_revision(tx, streams.Revision(tenant, service, revision, *signed, held), now)
-    await duties.wake(tx)
     return revision
 
 

@@ -12,7 +12,9 @@ from hms_mgt.store.database import EVERY_TENANT, Database
 async def each(
     db: Database, patch_ids: Sequence[int], act: Callable[[AsyncConnection, Patch], Awaitable[None]]
 ) -> None:
-    """Lock each patch, read it anew and act on it; `act` must expect that somebody else was there before.
+    """Claim each patch, read it anew and act on it; `act` must expect that somebody else was there before.
+
+    One that another worker has locked is left to that worker.
 
     Raises:
         ExceptionGroup: what failed, after all were tried.
@@ -21,7 +23,7 @@ async def each(
     for patch_id in patch_ids:
         try:
             async with db.transaction(EVERY_TENANT) as tx:
-                patch = await patches.get(tx, patch_id, lock=True)
+                patch = await patches.claim(tx, patch_id)
                 if patch is not None:
                     await act(tx, patch)
         except Exception as error:  # noqa: BLE001 - raised below, with the others

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hms_mgt.domain import quota
-from hms_mgt.domain.deployment import Deployment, Resources, carried_out_by_nobody, wanted_resources
+from hms_mgt.domain.deployment import Deployment, carried_out_by_nobody
 from hms_mgt.domain.patch import Patch, Status
 from hms_mgt.domain.window import rfc3339
 from hms_mgt.errors import Unavailable
@@ -42,11 +42,12 @@ async def review_next(reviewer: Reviewer) -> bool:
     if patch is None:
         return False
     try:
-        verdict = await reviewer.governance.decide(facts(patch))
+        await _settle(reviewer, patch.id, await reviewer.governance.decide(facts(patch)))
     except Unavailable as error:
         await _wait(reviewer, patch, error.detail)
-    else:
-        await _settle(reviewer, patch.id, verdict)
+    except Exception:
+        await _wait(reviewer, patch, "the review failed on our side")
+        raise
     return True
 
 
@@ -127,15 +128,27 @@ async def _refusal(tx: AsyncConnection, patch: Patch, verdict: Verdict, now: dat
     """Say why the patch may not go on, or return `None`."""
     if not verdict.allowed:
         return "GOV denies: " + ("; ".join(verdict.reasons) or "no reason given")
+    if verdict.obligations:
+        return f"GOV obliges {json.dumps(verdict.obligations)}, which cannot be met yet"
     if patch.spec.window.over(now):
         return f"the window ended at {rfc3339(patch.spec.window.end or now)} before the patch was approved"
     bounds = await catalog.get_quota(tx, patch.spec.tenant)
     deployments = await catalog.deployments(tx, patch.spec.tenant)
+    carried = await patches.to_carry(tx, patch.spec.tenant)
     return (
-        _nobody_scales(patch, deployments)
-        or quota.exceeded(bounds, patch, await _wanted(tx, deployments, now))
-        or await _stream_full(tx, patch, verdict)
+        _ends_early(patch, verdict)
+        or _nobody_scales(patch, deployments)
+        or quota.exceeded(bounds, patch, deployments, carried)
+        or _stream_full([one for one in carried if one.spec.service == patch.spec.service], patch, verdict)
     )
+
+
+def _ends_early(patch: Patch, verdict: Verdict) -> str | None:
+    """Refuse a decision that would end before its window does: sidecars would let go of the patch unannounced."""
+    end = patch.spec.window.end
+    if verdict.expires is None or (end is not None and verdict.expires >= end.timestamp()):
+        return None
+    return f"GOV's decision ends at {wire.rfc3339(verdict.expires)}, before the window does"
 
 
 def _nobody_scales(patch: Patch, deployments: list[Deployment]) -> str | None:
@@ -143,19 +156,8 @@ def _nobody_scales(patch: Patch, deployments: list[Deployment]) -> str | None:
     return f"no orchestrator carries out {', '.join(missing)} for {patch.spec.service}" if missing else None
 
 
-async def _wanted(
-    tx: AsyncConnection, deployments: list[Deployment], now: datetime
-) -> list[tuple[Deployment, Resources]]:
-    found = []
-    for one in deployments:
-        held = await patches.in_stream(tx, one.tenant, one.service)
-        found.append((one, wanted_resources(one, held, now)))
-    return found
-
-
-async def _stream_full(tx: AsyncConnection, patch: Patch, verdict: Verdict) -> str | None:
+def _stream_full(others: list[Patch], patch: Patch, verdict: Verdict) -> str | None:
     """Refuse what would make the stream's snapshot larger than a message may be."""
-    others = await patches.to_carry(tx, patch.spec.tenant, patch.spec.service)
     inside = [one.decision for one in others] + [verdict.envelope]
     # The payload travels as base64: four bytes for three. The rest of the message is small beside it.
     size = sum(len(json.dumps(envelope)) + 100 for envelope in inside) * 4 // 3 + 1000

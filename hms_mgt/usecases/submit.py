@@ -85,7 +85,7 @@ async def _record(tx: AsyncConnection, actor: Actor, asked: Submission, done: Ac
     tenant = done.spec.tenant
     event = trail.Event(now, None, Status.QUEUED, actor.name, done.spec.reason)
     await trail.add_event(tx, tenant, done.patch_id, event)
-    detail = {"role": actor.role, "document": asked.document}
+    detail = {"role": actor.role, "body_digest": asked.digest}
     subject = f"patch/{done.patch_id}"
     act = trail.Act(tenant, actor.name, "patch.queued", subject, detail, asked.request_id)
     await trail.audit_act(tx, act, now)

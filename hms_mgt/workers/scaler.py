@@ -14,6 +14,12 @@ async def step(db: Database, orchestrators: Mapping[str, Orchestrator], clock: C
     """Bring every deployment a step nearer to what it wants."""
     async with db.transaction(EVERY_TENANT) as tx:
         deployments = await catalog.deployments(tx)
+    failures: list[Exception] = []
     for deployment in deployments:
-        await scale(db, orchestrators, clock, deployment)
+        try:
+            await scale(db, orchestrators, clock, deployment)
+        except Exception as error:  # noqa: BLE001 - raised below: one deployment's trouble is no other's
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} of {len(deployments)} deployments were not scaled", failures)
     return _LOOK_EVERY_S

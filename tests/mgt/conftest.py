@@ -56,6 +56,8 @@ class SetGovernance:
     def __init__(self) -> None:
         self.key = SigningKey.generate()
         self.denials: list[str] = []
+        self.obligations: list[Any] = []
+        self.expires: float | None = None
         self.away = False
         self.asked = 0
 
@@ -78,7 +80,8 @@ class SetGovernance:
             "expires": facts["window"]["end"],
         }
         envelope = wire.seal(wire.DECISION, statement, self.key)
-        return Verdict(envelope, "d-1", not self.denials, tuple(self.denials), "sha256:0")
+        reasons, obligations = tuple(self.denials), tuple(self.obligations)
+        return Verdict(envelope, "d-1", not self.denials, reasons, "sha256:0", obligations, self.expires)
 
 
 class SetBus:
@@ -102,6 +105,12 @@ class SetBus:
         return [self.stored.get(stream) for stream in streams]
 
     async def read_acks(self, cursors: Mapping[str, str], block_ms: int) -> list[AckEntry]:
+        raise NotImplementedError
+
+    async def trim_acks(self, tenant: str, up_to: str) -> None:
+        raise NotImplementedError
+
+    async def drop_acks(self, tenant: str) -> None:
         raise NotImplementedError
 
     async def ping(self) -> None:

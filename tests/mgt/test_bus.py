@@ -55,6 +55,23 @@ def test_reports_come_behind_the_cursor_and_again_until_it_moves(server: str) ->
     asyncio.run(scene())
 
 
+def test_what_was_taken_in_is_dropped_and_so_is_a_stream_that_was_exhausted(server: str) -> None:
+    async def scene() -> None:
+        bus = RedisBus(server)
+        with redis.Redis.from_url(server) as sidecar:
+            ids = [sidecar.xadd("ack::IACB", {"m": b"x"}).decode() for _ in range(500)]
+            await bus.trim_acks("IACB", ids[-1])
+            assert sidecar.xlen("ack::IACB") < 200
+            sidecar.xadd("ack::IACB", {"m": b"x"}, id=f"{2**64 - 1}-{2**64 - 1}")
+            with pytest.raises(redis.ResponseError):
+                sidecar.xadd("ack::IACB", {"m": b"x"})
+            await bus.drop_acks("IACB")
+            assert sidecar.xadd("ack::IACB", {"m": b"x"})
+        await bus.close()
+
+    asyncio.run(scene())
+
+
 def test_snapshots_are_kept_by_stream_and_messages_go_to_their_tenant(server: str) -> None:
     async def scene() -> None:
         bus = RedisBus(server)

@@ -25,7 +25,17 @@ FACTS: dict[str, Any] = {
     "priority": 0,
     "author": "olga",
 }
-GOOD = {**FACTS, "verdict": "allow", "decision_id": "d-1", "reasons": [], "policy_revision": "sha256:0"}
+GOOD = {
+    **FACTS,
+    "v": 1,
+    "verdict": "allow",
+    "decision_id": "d-1",
+    "reasons": [],
+    "obligations": [],
+    "policy_revision": "sha256:0",
+    "issued": "2026-11-23T12:00:00Z",
+    "expires": None,
+}
 
 
 class FakeGov:
@@ -102,6 +112,29 @@ def test_a_verdict_about_something_else_is_no_answer(gov: tuple[FakeGov, str], f
     fake, url = gov
     fake.decides({**GOOD, field: {"a": 2} if field == "changes" else "other"})
     with pytest.raises(Unavailable, match=f"another {field}"):
+        ask(url)
+
+
+def test_what_is_obliged_and_until_when_it_holds_is_told(gov: tuple[FakeGov, str]) -> None:
+    fake, url = gov
+    fake.decides({**GOOD, "obligations": [{"approvals": 2}], "expires": "2026-11-24T00:00:00Z"})
+    verdict = ask(url)
+    assert (verdict.obligations, verdict.expires) == (({"approvals": 2},), wire.instant("2026-11-24T00:00:00Z"))
+
+
+@pytest.mark.parametrize("field", ["v", "issued", "expires", "reasons", "obligations", "decision_id"])
+def test_an_allow_that_a_sidecar_would_refuse_is_no_answer(gov: tuple[FakeGov, str], field: str) -> None:
+    fake, url = gov
+    for value in ({name: GOOD[name] for name in GOOD if name != field}, {**GOOD, field: {"odd": 1}}):
+        fake.decides(value)
+        with pytest.raises(Unavailable):
+            ask(url)
+
+
+def test_a_denial_without_its_lists_is_no_answer(gov: tuple[FakeGov, str]) -> None:
+    fake, url = gov
+    fake.decides({**GOOD, "verdict": "deny", "reasons": None})
+    with pytest.raises(Unavailable):
         ask(url)
 
 

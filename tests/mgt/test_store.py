@@ -1,6 +1,7 @@
 """What the database itself guarantees, whatever a query forgets: tenant scope, no deletion, a true schema."""
 
 import asyncio
+import socket
 
 import psycopg
 import pytest
@@ -103,6 +104,28 @@ def test_a_database_that_is_away_is_unavailable() -> None:
         await db.close()
 
     asyncio.run(scene())
+
+
+def test_a_database_that_accepts_and_says_nothing_is_unavailable_soon() -> None:
+    async def scene(port: int) -> None:
+        db = Database(f"postgresql://postgres@127.0.0.1:{port}/postgres")
+        async with asyncio.timeout(12):
+            with pytest.raises(Unavailable):
+                await db.ping()
+        await db.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asyncio.run(scene(silent.getsockname()[1]))
+
+
+def test_what_a_statement_was_given_is_not_in_its_error(play: Play) -> None:
+    async def scene(world: World) -> None:
+        with pytest.raises(Exception, match="invalid input syntax") as caught:
+            async with world.db.transaction("IACB") as tx:
+                await tx.execute(text("SELECT CAST(:secret AS integer) + 1").bindparams(secret="hunter2"))
+        assert "parameters" not in str(caught.value) or "hidden" in str(caught.value)
+
+    play(scene)
 
 
 def test_of_two_that_move_a_patch_at_once_one_wins(play: Play) -> None:
