@@ -1,6 +1,7 @@
 """The only place that reads settings and builds objects. Everything else is handed what it needs."""
 
 import logging
+import shutil
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from nacl.signing import SigningKey
 
 from hms_mgt.bus import RedisBus
 from hms_mgt.governance import HttpGovernance
+from hms_mgt.orchestrators.files import sync_directory, write_durably
 from hms_mgt.parts import Parts
 from hms_mgt.ports import Orchestrator
 from hms_mgt.settings import Settings
@@ -72,23 +74,38 @@ def log_json(level: int = logging.INFO) -> None:
     )
 
 
+_KEY_FILES = ("gov.key", "mgt.key", "trust.json")
+
+
 def write_keys(directory: Path) -> None:
     """Make the keys of GOV and MGT and the trust file that pins both. Existing files are left alone.
+
+    All are complete before the first is moved into place. An attempt that was interrupted after that is finished by
+    the next one, so that the three always belong together; trust.json comes last.
 
     Raises:
         FileExistsError: some of the files are there already.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    gov, mgt = SigningKey.generate(), SigningKey.generate()
-    files = {
-        "gov.key": wire.dump_signing_key(gov),
-        "mgt.key": wire.dump_signing_key(mgt),
-        "trust.json": wire.dump_trust([gov.verify_key], [mgt.verify_key]),
-    }
-    there = [name for name in files if (directory / name).exists()]
+    made = directory / ".made"
+    left = sorted(path.name for path in made.glob("*"))
+    there = [name for name in left or _KEY_FILES if (directory / name).exists()]
     if there:
         raise FileExistsError(f"{directory} holds {', '.join(there)} already; keys are never overwritten")
-    for name, text in files.items():
-        path = directory / name
-        path.touch(mode=0o644 if name == "trust.json" else 0o600)
-        path.write_text(text)
+    if not left:
+        _make_keys(directory / ".making").replace(made)
+    for name in left or _KEY_FILES:
+        (made / name).rename(directory / name)
+        sync_directory(directory)
+    made.rmdir()
+
+
+def _make_keys(directory: Path) -> Path:
+    """Make a complete set of keys in a directory of its own. Returns the directory."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700)
+    gov, mgt = SigningKey.generate(), SigningKey.generate()
+    write_durably(directory / "gov.key", wire.dump_signing_key(gov), 0o600)
+    write_durably(directory / "mgt.key", wire.dump_signing_key(mgt), 0o600)
+    write_durably(directory / "trust.json", wire.dump_trust([gov.verify_key], [mgt.verify_key]), 0o644)
+    return directory

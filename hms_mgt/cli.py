@@ -24,7 +24,14 @@ from hms_mgt.settings import Settings
 from hms_mgt.store.database import Database
 from hms_mgt.store.migrate import upgrade
 from hms_mgt.store.tokens import StoredToken
-from hms_mgt.usecases.register import NewDeployment, register_deployment, register_tenant, register_token
+from hms_mgt.usecases.register import (
+    NewDeployment,
+    change_quota,
+    register_deployment,
+    register_tenant,
+    register_token,
+    revoke_token,
+)
 from hms_mgt.worker import work
 
 cli = typer.Typer(
@@ -45,6 +52,7 @@ cli.add_typer(tenant_cli, name="tenant")
 cli.add_typer(service_cli, name="service")
 
 DEFAULT_DATA = Path("hms-data")
+_MOST_REPLICAS = 2**31 - 1  # what the database's integer holds
 
 
 @cli.command()
@@ -136,10 +144,17 @@ def redis_acl(tenant: Annotated[str, typer.Argument(help="Its id, e.g. IACB.")])
 @token_cli.command("create")
 def create_token(
     role: Annotated[Role, typer.Option(help="What the token may do.")],
-    tenant: Annotated[str | None, typer.Option(help="The tenant it is for; left out, every tenant.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="The tenant it is for; left out, every tenant. A release_manager needs one.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Names the actor in the audit; made up when left out.")] = None,
 ) -> None:
-    """Make a service token and print it, once: only its hash is kept. A tenant that is new is registered."""
+    """Make a service token and print it, once: only its hash is kept.
+
+    A tenant that is not known yet is registered, without a quota: `tenant quota` sets one.
+    """
+    if role is Role.RELEASE_MANAGER and tenant is None:
+        _fail("a release_manager is of one tenant: give --tenant")
     token = new_token()
     called = name or f"{role}-{digest(token)[:8]}"
 
@@ -152,10 +167,23 @@ def create_token(
     typer.echo(token)
 
 
+@token_cli.command("revoke")
+def revoke(name: Annotated[str, typer.Argument(help="What it was named when it was made.")]) -> None:
+    """Make a token good for nothing, at once."""
+
+    async def store(db: Database, now: datetime) -> None:
+        await revoke_token(db, name, now)
+
+    _with_database(store)
+    _say(f"token {name} is revoked")
+
+
 @tenant_cli.command("add")
 def add_tenant(
     name: Annotated[str, typer.Argument(help="Its id, e.g. IACB.")],
-    replicas: Annotated[int | None, typer.Option(help="Quota: most instances of all services together.")] = None,
+    replicas: Annotated[
+        int | None, typer.Option(help="Quota: most instances of all services together.", min=0, max=_MOST_REPLICAS)
+    ] = None,
 ) -> None:
     """Register a tenant with its quota."""
 
@@ -167,19 +195,36 @@ def add_tenant(
     _say(f"tenant {name} is registered")
 
 
+@tenant_cli.command("quota")
+def quota(
+    name: Annotated[str, typer.Argument(help="Its id, e.g. IACB.")],
+    replicas: Annotated[int, typer.Option(help="Most instances of all services together.", min=0, max=_MOST_REPLICAS)],
+) -> None:
+    """Change a tenant's quota. Patches that were approved under the old one stay in force."""
+
+    async def store(db: Database, now: datetime) -> None:
+        await change_quota(db, name, Quota(replicas), now)
+
+    _with_database(store)
+    _say(f"tenant {name} may have {replicas} replicas")
+
+
 @service_cli.command("add")
 def add_service(
     service: Annotated[str, typer.Argument(help="Its id, e.g. ARTIST_REGISTRY_API.")],
     tenant: Annotated[str, typer.Option(help="The tenant it runs for.")],
     version: Annotated[str, typer.Option(help="The version that runs, e.g. 2.1.0.")],
     conf: Annotated[Path, typer.Option(help="Its conf.yml before any patch.", exists=True, dir_okay=False)],
-    orchestrator: Annotated[str | None, typer.Option(help="Who starts its instances, e.g. local.")] = None,
+    orchestrator: Annotated[str | None, typer.Option(help="Who starts its instances: local, or nobody.")] = None,
 ) -> None:
     """Register a service version that runs for a tenant, so that patches may name it."""
+    try:
+        text = conf.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        _fail(f"/conf: is not UTF-8 (byte {error.start})")
 
     async def store(db: Database, now: datetime) -> None:
-        new = NewDeployment(tenant, service, version, conf.read_text(), orchestrator)
-        await register_deployment(db, new, now)
+        await register_deployment(db, NewDeployment(tenant, service, version, text, orchestrator), now)
 
     _with_database(store)
     _say(f"{service} {version} is registered for {tenant}")
@@ -198,7 +243,7 @@ def _with_database(act: Callable[[Database, datetime], Coroutine[Any, Any, None]
     try:
         asyncio.run(run())
     except HmsError as error:
-        _fail(error.detail)
+        _fail("; ".join(f"{one.pointer}: {one.detail}" for one in error.problems) or error.detail)
 
 
 def _settings() -> Settings:

@@ -15,6 +15,20 @@ class Problem(NamedTuple):
     detail: str
 
 
+# A pointer tells where; it need not repeat all of a name that somebody made endless.
+_LONGEST_STEP = 128
+
+
+def pointer(*steps: object) -> str:
+    """Write a JSON pointer from its steps: keys as they came, even such as no answer could repeat, and indices."""
+    return "".join("/" + sayable(str(step)[:_LONGEST_STEP]).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def sayable(text: str) -> str:
+    """Show half a surrogate pair, which JSON can name but UTF-8 cannot write, by its number."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class HmsError(Exception):
     """Base of all errors that callers may see. `code` is stable; the words may change."""
 

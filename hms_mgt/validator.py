@@ -11,7 +11,7 @@ from typing import Any
 from hms_mgt.domain import ids, knobs
 from hms_mgt.domain.patch import PatchSpec
 from hms_mgt.domain.window import Window, WindowError, parse_window
-from hms_mgt.errors import Invalid, Problem
+from hms_mgt.errors import Invalid, Problem, pointer
 from hms_svc import merge, selector
 
 FIELDS = ("service", "version_selector", "changes", "tenant", "window", "priority", "reason")
@@ -46,9 +46,27 @@ def validate(document: Any, now: datetime) -> PatchSpec:
     )
 
 
+def ending(document: Any) -> str:
+    """Check what came with a request to end a patch, `{"reason": ...}` or nothing, and return the reason.
+
+    Raises:
+        Invalid: with one `Problem` for each rule that is broken.
+    """
+    if document is None:
+        return ""
+    if not isinstance(document, Mapping):
+        raise Invalid.of([Problem("", "want a mapping with a reason, or nothing at all")])
+    found = [Problem(pointer(key), "unknown field; there is only reason") for key in document if key != "reason"]
+    reason: str = document.get("reason", "")
+    found += _reason(reason)
+    if found:
+        raise Invalid.of(found)
+    return reason
+
+
 def _shape(document: Mapping[str, Any]) -> list[Problem]:
     known = ", ".join(FIELDS)
-    found = [Problem(f"/{key}", f"unknown field; a patch has {known}") for key in document if key not in FIELDS]
+    found = [Problem(pointer(key), f"unknown field; a patch has {known}") for key in document if key not in FIELDS]
     found += [Problem(f"/{key}", "is required") for key in _REQUIRED if key not in document]
     found += [Problem(f"/{k}", ids.RULE) for k in ("service", "tenant") if k in document and not ids.is_id(document[k])]
     found += _priority(document.get("priority", 0)) + _reason(document.get("reason", ""))

@@ -46,7 +46,7 @@ class Agent:
         journal, refused, spoilt = store.load(trust)
         if spoilt:
             emit("journal_moved_aside", detail=spoilt)
-        self._desired = Desired(settings.service, settings.version, settings.instance)
+        self._desired = Desired(settings.service, settings.version, settings.instance, clock.wall())
         self._desired.restore(journal.revision, journal.patches, complete=journal.complete)
         self._reporter = Reporter(_who(settings))
         self._link = Link(settings, self._bell)

@@ -14,9 +14,9 @@ FRESH_SECONDS = 30.0
 
 
 class Desired:
-    """The stream as held by one instance. Instants are epoch seconds."""
+    """The stream as held by one instance. Instants are epoch seconds; `started` is when it began to listen."""
 
-    def __init__(self, service: str, version: str, instance: str) -> None:
+    def __init__(self, service: str, version: str, instance: str, started: float) -> None:
         self.service = service
         self.version = version
         self.instance = instance
@@ -25,7 +25,7 @@ class Desired:
         self.complete = True
         self.head = 0  # the highest revision anybody trusted spoke of
         self._heartbeat = 0.0
-        self._word = 0.0
+        self._word = started  # silence is counted from here on
 
     def restore(self, revision: int, patches: dict[int, Patch], *, complete: bool) -> None:
         """Take up what the journal held."""

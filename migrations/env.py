@@ -16,9 +16,10 @@ def run() -> None:
     assert url is not None, "sqlalchemy.url is set by the caller"  # noqa: S101 - a wiring mistake, not an input
     engine = create_engine(sqlalchemy_url(url))
     with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_KEY})
+        # Only from here on: waiting for another replica's migration may take as long as that takes.
         connection.execute(text("SET lock_timeout = '5s'"))
         connection.execute(text("SET statement_timeout = '60s'"))
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_KEY})
         connection.commit()
         context.configure(connection=connection, target_metadata=metadata, compare_server_default=False)
         with context.begin_transaction():

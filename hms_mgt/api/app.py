@@ -26,7 +26,15 @@ def create_app(parts: Parts) -> FastAPI:
         yield
         await parts.close()
 
-    app = FastAPI(title="HMS-MGT", version=version("hms"), lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    app = FastAPI(
+        title="HMS-MGT",
+        version=version("hms"),
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+        # A path that nothing stands at is a problem like any other, not a way to wherever `Host` says.
+        redirect_slashes=False,
+    )
     app.state.parts = parts
     app.add_middleware(RequestIds)
     problems.install(app)

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple, NoReturn
 
 from fastapi import Request
 
-from hms_mgt.errors import Invalid, Problem, TooLarge, UnsupportedMedia
+from hms_mgt.errors import Invalid, Problem, TooLarge, UnsupportedMedia, pointer
 from hms_svc import yaml_tree
+from hms_svc.merge import MAX_DEPTH
 
 LARGEST = 65_536
-DEEPEST = 32
 # What is read at all; between the two limits the answer can still say which rule was broken.
 _READ_AT_MOST = 1_048_576
+_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 _YAML = re.compile(r"(application|text)/(x-|[a-z0-9.-]+\+)?yaml")
 _JSON = re.compile(r"application/([a-z0-9.-]+\+)?json")
 
@@ -34,7 +35,20 @@ async def read(request: Request) -> Body:
         UnsupportedMedia: neither JSON nor YAML.
         Invalid: over 64 KiB, not UTF-8, malformed, duplicate keys, aliases, too deep.
     """
+    return _parsed(request, await _bytes(request))
+
+
+async def read_if_any(request: Request) -> Any:
+    """Read and parse a body that may be left out, and return its document: None where nothing came.
+
+    Raises:
+        TooLarge, UnsupportedMedia, Invalid: as `read` does.
+    """
     raw = await _bytes(request)
+    return _parsed(request, raw).document if raw else None
+
+
+def _parsed(request: Request, raw: bytes) -> Body:
     media = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
     parse = _parser(media)
     if len(raw) > LARGEST:
@@ -72,11 +86,11 @@ def parse_yaml(text: str) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON; duplicate keys, NaN and depth beyond 32 are refused."""
+    """Parse JSON; duplicate keys, NaN and depth beyond the sidecar's own limit are refused."""
     try:
         document = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_no_constant)
     except RecursionError:
-        raise _invalid("", f"is nested deeper than {DEEPEST} levels") from None
+        raise _invalid("", _TOO_DEEP) from None
     except ValueError as error:
         raise _invalid("", f"the body is not JSON: {error}") from None
     return _unpaired(document, "", 1)
@@ -86,20 +100,20 @@ class _Pairs(list[tuple[str, Any]]):
     """An object's members as they stood, so that duplicates are still there to be found."""
 
 
-def _unpaired(value: Any, pointer: str, depth: int) -> Any:
-    if depth > DEEPEST:
-        raise _invalid(pointer, f"is nested deeper than {DEEPEST} levels")
+def _unpaired(value: Any, here: str, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise _invalid(here, _TOO_DEEP)
     if isinstance(value, _Pairs):
-        return _mapping(value, pointer, depth)
+        return _mapping(value, here, depth)
     if isinstance(value, list):
-        return [_unpaired(one, f"{pointer}/{index}", depth + 1) for index, one in enumerate(value)]
+        return [_unpaired(one, here + pointer(index), depth + 1) for index, one in enumerate(value)]
     return value
 
 
-def _mapping(pairs: Sequence[tuple[str, Any]], pointer: str, depth: int) -> dict[str, Any]:
+def _mapping(pairs: Sequence[tuple[str, Any]], above: str, depth: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
-        here = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+        here = above + pointer(key)
         if key in found:
             raise _invalid(here, "this key stands here twice")
         found[key] = _unpaired(value, here, depth + 1)
@@ -110,5 +124,5 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number that JSON knows")
 
 
-def _invalid(pointer: str, detail: str) -> Invalid:
-    return Invalid.of([Problem(pointer, detail)])
+def _invalid(where: str, detail: str) -> Invalid:
+    return Invalid.of([Problem(where, detail)])

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from hms_mgt.api import views
 from hms_mgt.api.auth import PartsOf, Reader
 from hms_mgt.api.problems import responses
+from hms_mgt.domain import ids
 from hms_mgt.store import instances
 from hms_mgt.store.database import EVERY_TENANT
 
@@ -19,8 +20,8 @@ _SHOW_GONE_FOR = timedelta(minutes=5)
 async def list_instances(
     parts: PartsOf,
     actor: Reader,
-    tenant: Annotated[str | None, Query(max_length=63)] = None,
-    service: Annotated[str | None, Query(max_length=63)] = None,
+    tenant: Annotated[str | None, Query(pattern=ids.PATTERN)] = None,
+    service: Annotated[str | None, Query(pattern=ids.PATTERN)] = None,
 ) -> views.Fleet:
     """List the instances: LIVE, STALE after 30 s of silence, GONE for a few minutes after they left."""
     now = parts.clock.now()

@@ -3,15 +3,17 @@
 import base64
 import binascii
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from hms_mgt import validator
 from hms_mgt.api import body, views
 from hms_mgt.api.auth import Caller, PartsOf, Reader
 from hms_mgt.api.problems import responses
-from hms_mgt.api.schema import PATCH_BODY
-from hms_mgt.domain import access, rollout
+from hms_mgt.api.schema import END_BODY, PATCH_BODY
+from hms_mgt.domain import access, ids, rollout
 from hms_mgt.domain.access import Actor, Permission
 from hms_mgt.domain.patch import Patch, Status
 from hms_mgt.errors import Invalid, NotFound, Problem
@@ -22,20 +24,18 @@ from hms_mgt.usecases.follow import look
 from hms_mgt.usecases.submit import Submission, submit
 
 router = APIRouter(prefix="/api/patch", tags=["patch"])
+_END_PROBLEMS = responses(401, 403, 404, 409, 413, 415, 422, 503)
 _BIGGEST_ID = 2**63 - 1
 PatchId = Annotated[int, Path(ge=1, le=_BIGGEST_ID, description="The patch's id")]
 IdempotencyKey = Annotated[
     str | None,
-    Header(max_length=255, description="The same key with the same body gets the same answer again"),
+    Header(
+        max_length=255,
+        # Printable ASCII: what a header carries without anybody guessing at its letters.
+        pattern="^[ -~]*$",
+        description="The same key with the same body gets the same answer again",
+    ),
 ]
-
-
-class EndRequest(BaseModel):
-    """Why a patch is ended; may be left out."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "market is over"}]})
-
-    reason: str = Field(default="", max_length=500)
 
 
 class Listing(BaseModel):
@@ -43,8 +43,8 @@ class Listing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tenant: str | None = Field(default=None, max_length=63)
-    service: str | None = Field(default=None, max_length=63)
+    tenant: str | None = Field(default=None, pattern=ids.PATTERN)
+    service: str | None = Field(default=None, pattern=ids.PATTERN)
     status: Status | None = None
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = Field(default=None, max_length=64, description="`next_cursor` of the page before")
@@ -91,8 +91,8 @@ async def list_patches(
         found = await patches.page(tx, filters, _before(asked.cursor), asked.limit + 1)
     more = _cursor(found[asked.limit - 1].id) if len(found) > asked.limit else None
     if more is not None:
-        following = request.url.include_query_params(cursor=more)
-        response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+        following = urlencode({**request.query_params, "cursor": more})
+        response.headers["Link"] = f'</api/patch?{following}>; rel="next"'
     items = [views.PatchView(**views.patch_fields(one)) for one in found[: asked.limit]]
     return views.PatchPage(items=items, next_cursor=more)
 
@@ -106,10 +106,9 @@ async def get_patch(parts: PartsOf, actor: Reader, patch_id: PatchId) -> views.P
         if patch is None:
             raise NotFound(f"there is no patch {patch_id}")
         seen = await look(tx, patch, now)
-        fleet = await instances.of_service(tx, patch.spec.tenant, patch.spec.service)
         events = await trail.events(tx, patch_id)
         receipts = await instances.receipts_of(tx, patch_id)
-    waiting = rollout.waiting_for(patch, seen, rollout.holding(patch, fleet))
+    waiting = rollout.waiting_for(patch, seen)
     return views.PatchDetail(
         **views.patch_fields(patch),
         progress=views.progress_view(seen, waiting),
@@ -118,26 +117,25 @@ async def get_patch(parts: PartsOf, actor: Reader, patch_id: PatchId) -> views.P
     )
 
 
-@router.post("/{patch_id}/cancel", status_code=202, responses=responses(401, 403, 404, 409, 422, 503))
-async def cancel_patch(
-    request: Request, parts: PartsOf, actor: Caller, patch_id: PatchId, why: EndRequest | None = None
-) -> views.PatchView:
+@router.post("/{patch_id}/cancel", status_code=202, responses=_END_PROBLEMS, openapi_extra=END_BODY)
+async def cancel_patch(request: Request, parts: PartsOf, actor: Caller, patch_id: PatchId) -> views.PatchView:
     """Withdraw a patch that is not in force yet."""
-    asked = _end_request(request, actor, patch_id, why)
+    asked = await _end_request(request, actor, patch_id)
     return _shown(await end.cancel(parts.db, parts.signer, asked, parts.clock.now()))
 
 
-@router.post("/{patch_id}/rollback", status_code=202, responses=responses(401, 403, 404, 409, 422, 503))
-async def roll_back_patch(
-    request: Request, parts: PartsOf, actor: Caller, patch_id: PatchId, why: EndRequest | None = None
-) -> views.PatchView:
+@router.post("/{patch_id}/rollback", status_code=202, responses=_END_PROBLEMS, openapi_extra=END_BODY)
+async def roll_back_patch(request: Request, parts: PartsOf, actor: Caller, patch_id: PatchId) -> views.PatchView:
     """End a patch that is in force; what was under it shows again."""
-    asked = _end_request(request, actor, patch_id, why)
+    asked = await _end_request(request, actor, patch_id)
     return _shown(await end.roll_back(parts.db, parts.signer, asked, parts.clock.now()))
 
 
-def _end_request(request: Request, actor: Actor, patch_id: int, why: EndRequest | None) -> end.Request:
-    return end.Request(actor, patch_id, "" if why is None else why.reason, request.state.request_id)
+async def _end_request(request: Request, actor: Actor, patch_id: int) -> end.Request:
+    # As with a submission, the role comes before the body.
+    access.require(actor, Permission.END)
+    reason = validator.ending(await body.read_if_any(request))
+    return end.Request(actor, patch_id, reason, request.state.request_id)
 
 
 def _shown(patch: Patch) -> views.PatchView:

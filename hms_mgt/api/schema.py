@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from hms_mgt.domain import ids
+
 EXAMPLE: dict[str, Any] = {
     "service": "ARTIST_REGISTRY_API",
     "version_selector": ">=2.1.0",
@@ -9,7 +11,8 @@ EXAMPLE: dict[str, Any] = {
     "tenant": "IACB",
     "window": {"start": "now", "duration": "14d"},
 }
-_ID = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"}
+_ID = {"type": "string", "pattern": ids.PATTERN}
+_REASON = {"type": "string", "maxLength": 500, "description": "One line, kept in the audit"}
 PATCH: dict[str, Any] = {
     "type": "object",
     "title": "Config patch",
@@ -42,7 +45,7 @@ PATCH: dict[str, Any] = {
             },
         },
         "priority": {"type": "integer", "minimum": 0, "maximum": 1000, "default": 0},
-        "reason": {"type": "string", "maxLength": 500},
+        "reason": _REASON,
     },
     "examples": [EXAMPLE],
 }
@@ -53,5 +56,18 @@ PATCH_BODY: dict[str, Any] = {
             "application/json": {"schema": PATCH, "example": EXAMPLE},
             "application/yaml": {"schema": PATCH},
         },
+    }
+}
+_END: dict[str, Any] = {
+    "type": "object",
+    "title": "Why a patch is ended",
+    "additionalProperties": False,
+    "properties": {"reason": _REASON},
+    "examples": [{"reason": "the market is over"}],
+}
+END_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": False,
+        "content": {"application/json": {"schema": _END}, "application/yaml": {"schema": _END}},
     }
 }

@@ -6,12 +6,13 @@ from fastapi import APIRouter, Path, Response
 
 from hms_mgt.api.auth import PartsOf, Reader
 from hms_mgt.api.problems import responses
+from hms_mgt.domain import ids
 from hms_mgt.errors import NotFound
 from hms_mgt.store import streams
 from hms_mgt.store.database import EVERY_TENANT
 
 router = APIRouter(prefix="/api/stream", tags=["stream"])
-Id = Annotated[str, Path(max_length=63)]
+Id = Annotated[str, Path(pattern=ids.PATTERN)]
 
 
 @router.get("/{tenant}/{service}/snapshot", responses=responses(401, 404, 422, 503))

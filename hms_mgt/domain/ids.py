@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 # Never a glob, a colon or a separator: a tenant named `t*` would match every tenant in a broker's ACL.
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+_ID = re.compile(PATTERN)
 RULE = "must be 1 to 63 letters, digits, '-' or '_', beginning with a letter or digit"
 
 

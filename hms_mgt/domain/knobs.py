@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hms_mgt.errors import Problem
+from hms_mgt.errors import Problem, pointer
 
 MOST_KNOBS = 200
 DEEPEST = 8
@@ -41,16 +41,21 @@ KNOWN: Mapping[str, Callable[[Any], str | None]] = {
 
 def problems(changes: Mapping[str, Any]) -> list[Problem]:
     """Check expanded changes (nested mappings, no dotted paths). Returns every problem with its pointer."""
-    found = [
-        Problem(f"/changes/{name}", words)
-        for name, check in KNOWN.items()
-        if name in changes and (words := check(changes[name])) is not None
-    ]
+    found = known_problems(changes, "/changes")
     counter = _Counter()
     _walk(changes, "/changes", 1, found, counter)
     if counter.knobs > MOST_KNOBS:
         found.append(Problem("/changes", f"has {counter.knobs} values; at most {MOST_KNOBS}"))
     return found
+
+
+def known_problems(document: Mapping[str, Any], above: str) -> list[Problem]:
+    """Check the known knobs of a document by their own limits. `above` points to the document."""
+    return [
+        Problem(above + pointer(name), words)
+        for name, check in KNOWN.items()
+        if name in document and (words := check(document[name])) is not None
+    ]
 
 
 class _Counter:
@@ -59,23 +64,23 @@ class _Counter:
     knobs = 0
 
 
-def _walk(value: Any, pointer: str, depth: int, found: list[Problem], counter: _Counter) -> None:
+def _walk(value: Any, here: str, depth: int, found: list[Problem], counter: _Counter) -> None:
     if depth > DEEPEST:
-        found.append(Problem(pointer, f"is nested deeper than {DEEPEST} levels"))
+        found.append(Problem(here, f"is nested deeper than {DEEPEST} levels"))
     elif isinstance(value, Mapping):
         for key, below in value.items():
             if not isinstance(key, str) or _KEY.fullmatch(key) is None:
-                found.append(Problem(_below(pointer, key), "a knob is named with letters, digits, '_', '-', '.'"))
+                found.append(Problem(here + pointer(key), "a knob is named with letters, digits, '_', '-', '.'"))
             else:
-                _walk(below, _below(pointer, key), depth + 1, found, counter)
+                _walk(below, here + pointer(key), depth + 1, found, counter)
     elif isinstance(value, list):
         for index, below in enumerate(value):
-            _walk(below, _below(pointer, index), depth + 1, found, counter)
+            _walk(below, here + pointer(index), depth + 1, found, counter)
     else:
         counter.knobs += 1
         words = _scalar(value)
         if words is not None:
-            found.append(Problem(pointer, words))
+            found.append(Problem(here, words))
 
 
 def _scalar(value: Any) -> str | None:
@@ -97,11 +102,6 @@ def _text(value: str) -> str | None:
 def _unprintable(letter: str) -> bool:
     surrogate = 0xD800 <= ord(letter) <= 0xDFFF  # half a character: cannot be written as UTF-8
     return surrogate or (ord(letter) < 32 and letter not in "\n\t")
-
-
-def _below(pointer: str, key: object) -> str:
-    """Extend a JSON pointer by one step, escaped as RFC 6901 section 3 asks."""
-    return f"{pointer}/{str(key)[:128].replace('~', '~0').replace('/', '~1')}"
 
 
 def _kind(value: Any) -> str:

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from hms_mgt.errors import Problem
+from hms_mgt.errors import Problem, pointer
 
-_DURATION = re.compile(r"(?=\d)(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION = re.compile(r"(?=\d)(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
+# RFC 3339, with the seconds left out at will. `fromisoformat` alone takes any letter between day and hour.
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _LONGEST = timedelta(days=3660)
 # What the sidecars' clocks can hold, with room for the longest duration above it.
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -32,9 +34,9 @@ class Window(NamedTuple):
 class WindowError(ValueError):
     """A window that cannot be; `problem` points into the patch document."""
 
-    def __init__(self, pointer: str, detail: str) -> None:
+    def __init__(self, where: str, detail: str) -> None:
         super().__init__(detail)
-        self.problem = Problem(pointer, detail)
+        self.problem = Problem(where, detail)
 
 
 def parse_window(document: Any, now: datetime) -> Window:
@@ -49,7 +51,7 @@ def parse_window(document: Any, now: datetime) -> Window:
         raise WindowError("/window", "must be a mapping with start and end, or start and duration")
     for key in document:
         if key not in {"start", "end", "duration"}:
-            raise WindowError(f"/window/{key}", "unknown field; a window has start, end, duration")
+            raise WindowError(pointer("window", key), "unknown field; a window has start, end, duration")
     start = _instant(document.get("start", "now"), "/window/start", now)
     window = Window(start, _end(document, start, now))
     _check_order(window, now)
@@ -90,24 +92,31 @@ def parse_duration(text: Any) -> timedelta:
     return timedelta(seconds=total)
 
 
-def _instant(value: Any, pointer: str, now: datetime) -> datetime:
+def _instant(value: Any, where: str, now: datetime) -> datetime:
     if value == "now":
         return now
     if not isinstance(value, str) or len(value) > 40:
-        raise WindowError(pointer, f"must be {_FORMS}" + (", or now" if pointer.endswith("start") else ""))
-    try:
-        parsed = datetime.fromisoformat(value)
-    except ValueError:
-        raise WindowError(pointer, f"{value!r} is not {_FORMS}") from None
+        raise WindowError(where, f"must be {_FORMS}" + (", or now" if where.endswith("start") else ""))
+    parsed = _moment(value)
+    if parsed is None:
+        raise WindowError(where, f"{value!r} is not {_FORMS}")
     if parsed.tzinfo is None:
-        raise WindowError(pointer, f"{value!r} has no timezone: write Z or an offset such as +01:00")
+        raise WindowError(where, f"{value!r} has no timezone: write Z or an offset such as +01:00")
     try:
         instant = parsed.astimezone(UTC)
     except OverflowError:
         instant = None
     if instant is None or not _EARLIEST <= instant <= _LATEST:
-        raise WindowError(pointer, f"{value!r} is outside the years 1970 to 9000")
+        raise WindowError(where, f"{value!r} is outside the years 1970 to 9000")
     return instant
+
+
+def _moment(text: str) -> datetime | None:
+    """Read an instant that is written as one; the calendar may still not have it."""
+    try:
+        return datetime.fromisoformat(text) if _INSTANT.fullmatch(text) else None
+    except ValueError:
+        return None
 
 
 def rfc3339(instant: datetime) -> str:

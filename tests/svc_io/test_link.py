@@ -145,13 +145,6 @@ def test_mgt_without_a_stream_is_no_trouble(new_agent: Callable[..., Agent], ack
     assert agent.events("mgt_unreachable") == []
 
 
-def test_freshness_shows_in_reports(agent: Agent, control: Control, acks: Acks) -> None:
-    agent.start()
-    assert acks.wait_active()["stale"] is True
-    control.send(control.heartbeat())
-    until(lambda: acks.last()["stale"] is False, "a fresh signed word to count")
-
-
 def test_a_password_is_used_and_never_shown(new_agent: Callable[..., Agent], redis_server: Redis, acks: Acks) -> None:
     redis_server.command(
         "ACL", "SETUSER", "agent", "on", ">p@ss/word", "resetchannels", "&cfg::IACB", "-@all",

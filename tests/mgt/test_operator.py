@@ -1,0 +1,173 @@
+"""What operators do from the machine itself: the `hms-mgt` command against a real database, and migrations."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+from hms_mgt.cli import cli
+from hms_mgt.store import migrate
+from tests.mgt.conftest import CONF, Play, World
+
+Run = Callable[..., Result]
+# The key that migrations/env.py locks.
+MIGRATING = 0x484D53
+
+
+@pytest.fixture
+def run(database: str) -> Run:
+    """Run `hms-mgt` on a fresh database."""
+
+    def command(*arguments: str | Path) -> Result:
+        return CliRunner().invoke(cli, [str(one) for one in arguments], env={"HMS_DATABASE_URL": database})
+
+    return command
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    path = tmp_path / "conf.yml"
+    path.write_text(CONF)
+    return path
+
+
+def rows(database: str, query: str) -> list[Any]:
+    with psycopg.connect(database) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def acts(database: str, action: str) -> list[Any]:
+    return [row for row in rows(database, "SELECT action, tenant, subject, detail FROM audit") if row[0] == action]
+
+
+def test_a_revoked_token_is_good_for_nothing_and_that_is_audited(play: Play, run: Run, database: str) -> None:
+    async def before(world: World) -> None:
+        assert (await world.call("GET", "/api/patch", "viewer@IACB")).status_code == 200
+
+    play(before)
+    done = run("token", "revoke", "viewer@IACB")
+    assert done.exit_code == 0, done.output
+    assert rows(database, "SELECT name FROM token WHERE revoked_at IS NOT NULL") == [("viewer@IACB",)]
+    assert acts(database, "token.revoked") == [("token.revoked", "IACB", "token/viewer@IACB", {"role": "viewer"})]
+
+
+def test_only_a_token_that_is_good_can_be_revoked(run: Run, database: str) -> None:
+    run("token", "create", "--role", "auditor", "--name", "ann")
+    for name, code in (("nobody", 2), ("ann", 0), ("ann", 2)):
+        done = run("token", "revoke", name)
+        assert done.exit_code == code, done.output
+        assert name in done.stderr
+    assert len(acts(database, "token.revoked")) == 1
+
+
+def test_a_quota_is_changed_and_what_it_was_is_audited(run: Run, database: str) -> None:
+    run("tenant", "add", "IACB", "--replicas", "12")
+    done = run("tenant", "quota", "IACB", "--replicas", "20")
+    assert done.exit_code == 0, done.output
+    assert rows(database, "SELECT tenant, replicas FROM quota") == [("IACB", 20)]
+    detail = {"quota": {"replicas": 20}, "before": {"replicas": 12}}
+    assert acts(database, "quota.changed") == [("quota.changed", "IACB", "tenant/IACB", detail)]
+
+
+def test_a_quota_is_for_a_tenant_that_is_there_and_not_below_nothing(run: Run, database: str) -> None:
+    unknown = run("tenant", "quota", "NOBODY", "--replicas", "1")
+    assert (unknown.exit_code, "unknown tenant NOBODY" in unknown.stderr) == (2, True)
+    for arguments in (("tenant", "quota", "IACB"), ("tenant", "add", "IACB")):
+        for number in ("-1", "3000000000", "many"):
+            assert run(*arguments, "--replicas", number).exit_code == 2
+    assert rows(database, "SELECT * FROM tenant") == []
+
+
+def test_a_release_manager_is_of_one_tenant(run: Run, database: str) -> None:
+    refused = run("token", "create", "--role", "release_manager")
+    assert refused.exit_code == 2
+    assert "a release_manager is of one tenant: give --tenant" in refused.stderr
+    assert rows(database, "SELECT * FROM token") == []
+    made = run("token", "create", "--role", "release_manager", "--tenant", "IACB")
+    assert made.exit_code == 0
+    assert made.stdout.startswith("hms_")
+    assert "tenant IACB is new: registered, without a quota" in made.stderr
+    assert "without a quota" in " ".join(run("token", "create", "--help").output.split())
+
+
+def test_a_service_is_registered_and_the_audit_holds_the_digest_of_its_conf(
+    run: Run, database: str, conf: Path
+) -> None:
+    run("tenant", "add", "IACB")
+    added = run("service", "add", "API", "--tenant", "IACB", "--version", "2.1.0", "--conf", conf)
+    assert added.exit_code == 0, added.output
+    ((_, _, subject, detail),) = acts(database, "deployment.registered")
+    assert subject == "deployment/IACB/API/2.1.0"
+    assert detail == {"conf_sha256": hashlib.sha256(CONF.encode()).hexdigest(), "orchestrator": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer"),
+    [
+        ("replicas: auto", "/conf/replicas"),
+        ("replicas: 0", "/conf/replicas"),
+        ("replicas: 101", "/conf/replicas"),
+        ("cpu: lots", "/conf/cpu"),
+        ("memory: 5", "/conf/memory"),
+        ("rate_limit_rps: 5000", "/conf/rate_limit_rps"),
+        ("a: 1\na: 2", "/conf/a"),
+        ("- 1", "/conf"),
+    ],
+)
+def test_a_base_that_could_not_be_scaled_is_refused(
+    run: Run, database: str, conf: Path, text: str, pointer: str
+) -> None:
+    run("tenant", "add", "IACB")
+    conf.write_text(text)
+    refused = run("service", "add", "API", "--tenant", "IACB", "--version", "2.1.0", "--conf", conf)
+    assert refused.exit_code == 2, refused.output
+    assert f"{pointer}: " in refused.stderr
+    assert rows(database, "SELECT * FROM deployment") == []
+
+
+def test_an_orchestrator_is_one_that_there_is(run: Run, database: str, conf: Path) -> None:
+    run("tenant", "add", "IACB")
+    add = ("service", "add", "API", "--tenant", "IACB", "--version", "2.1.0", "--conf", conf, "--orchestrator")
+    refused = run(*add, "kubernetes")
+    assert (refused.exit_code, "/orchestrator: there is only local" in refused.stderr) == (2, True), refused.output
+    assert rows(database, "SELECT * FROM deployment") == []
+    assert run(*add, "local").exit_code == 0
+
+
+def test_a_conf_that_is_not_text_is_one_line(run: Run, conf: Path) -> None:
+    run("tenant", "add", "IACB")
+    conf.write_bytes(b"\xff\xfe")
+    refused = run("service", "add", "API", "--tenant", "IACB", "--version", "2.1.0", "--conf", conf)
+    assert refused.exit_code == 2
+    assert "/conf: is not UTF-8" in refused.stderr
+
+
+def test_a_migration_waits_for_another_for_as_long_as_that_takes(database: str) -> None:
+    held, release = threading.Event(), threading.Event()
+
+    def other_replica() -> None:
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATING,))
+            held.set()
+            release.wait(30)
+
+    thread = threading.Thread(target=other_replica)
+    thread.start()
+    assert held.wait(10)
+    # Longer than a lock of the schema itself may be waited for.
+    timer = threading.Timer(5.5, release.set)
+    timer.start()
+    began = time.monotonic()
+    try:
+        migrate.upgrade(database)
+    finally:
+        release.set()
+        timer.cancel()
+        thread.join()
+    assert time.monotonic() - began > 5
