@@ -1,10 +1,8 @@
 """A real Postgres for each test process, a fresh database for each test, and the parts around it."""
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,13 +14,10 @@ from hms_mgt.api.app import create_app
 from hms_mgt.domain.access import Role
 from hms_mgt.domain.quota import Quota
 from hms_mgt.errors import Unavailable
-from hms_mgt.local.postgres import Postgres
 from hms_mgt.ports import AckEntry, Verdict
 from hms_mgt.secret import digest
 from hms_mgt.signer import Signer
 from hms_mgt.store.database import Database
-from hms_mgt.store.migrate import upgrade
-from hms_mgt.store.tables import metadata
 from hms_mgt.store.tokens import StoredToken
 from hms_mgt.usecases.register import NewDeployment, register_deployment, register_tenant, register_token
 from hms_mgt.usecases.review import Reviewer
@@ -177,24 +172,6 @@ class World:
     async def close(self) -> None:
         await self.client.aclose()
         await self.db.close()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a private, migrated Postgres, in a directory that its own user may pass through, unlike pytest's."""
-    with tempfile.TemporaryDirectory(prefix="hms-mgt-", ignore_cleanup_errors=True) as place:
-        server = Postgres(Path(place) / "postgres")
-        upgrade(server.url)
-        yield server.url
-        server.stop()
-
-
-@pytest.fixture
-def database(postgres: str) -> str:
-    """The URL of a migrated database with nothing in it."""
-    with psycopg.connect(postgres) as connection:
-        connection.execute(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE")
-    return postgres
 
 
 Play = Callable[[Callable[[World], Awaitable[None]]], None]
