@@ -1,9 +1,11 @@
 """What GOV, the quota and the orchestrators have to say about a queued patch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from hms_mgt.ports import Verdict
 from hms_mgt.usecases.register import NewDeployment, register_deployment
 from tests.mgt.conftest import CONF, Play, World
 from tests.mgt.steps import NOW, review, step
@@ -118,5 +120,22 @@ def test_what_cannot_be_carried_out_is_rejected_with_the_reason(
         shown = await world.shown(patch_id)
         assert shown["status"] == "REJECTED"
         assert words in shown["status_reason"]
+
+    play(scene)
+
+
+def test_a_patch_cancelled_while_gov_thinks_stays_cancelled_and_nothing_fails(play: Play) -> None:
+    async def scene(world: World) -> None:
+        patch_id = await world.submit()
+        real = world.governance.decide
+
+        async def decide(facts: Mapping[str, Any]) -> Verdict:
+            assert (await world.call("POST", f"/api/patch/{patch_id}/cancel")).status_code == 202
+            return await real(facts)
+
+        world.governance.decide = decide  # type: ignore[method-assign]
+        await review(world)
+        assert (await world.shown(patch_id))["status"] == "CANCELLED"
+        assert world.sql("SELECT count(*) FROM outbox") == [(0,)]
 
     play(scene)
