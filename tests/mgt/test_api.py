@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from hms_mgt.domain.access import Actor, Role
 from hms_mgt.errors import Forbidden, Unavailable
+from hms_mgt.usecases import end
 from hms_mgt.usecases.submit import Submission, submit
 from tests.mgt.conftest import PATCH, Play, World
 
@@ -186,6 +187,18 @@ def test_the_use_case_itself_asks_for_the_role(play: Play) -> None:
             with pytest.raises(Forbidden):
                 await submit(world.db, Actor("x", role, None), asked, world.clock.now())
         assert world.sql("SELECT count(*) FROM patch") == [(0,)]
+
+    play(scene)
+
+
+def test_the_use_cases_that_end_a_patch_ask_for_the_role_themselves(play: Play) -> None:
+    async def scene(world: World) -> None:
+        patch_id = await world.submit()
+        asked = end.Request(Actor("x", Role.VIEWER, None), patch_id, "", "request")
+        for use_case in (end.cancel, end.roll_back):
+            with pytest.raises(Forbidden):
+                await use_case(world.db, world.signer, asked, world.clock.now())
+        assert (await world.shown(patch_id))["status"] == "QUEUED"
 
     play(scene)
 
