@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -44,6 +44,10 @@ TENANT_TABLES = (
     "instance",
     "receipt",
     "ack_cursor",
+    "deployment_base",
+    "approval",
+    "freeze_window",
+    "audit_head",
 )
 
 
@@ -53,11 +57,26 @@ def _when(name: str, *, nullable: bool = False) -> Column[object]:
 
 tenant = Table("tenant", metadata, Column("id", Text, primary_key=True), _when("created_at"))
 
-quota = Table(
-    "quota",
+
+def _bounds() -> tuple[Column[object], ...]:
+    """Upper bounds: how much in all, and how much one knob may be set to. NULL is no bound."""
+    return (
+        Column("replicas", Integer),
+        # Quantities as they were given: 16, 500m, 64Gi.
+        Column("cpu", Text),
+        Column("memory", Text),
+        Column("knobs", JSONB, nullable=False, server_default="{}"),
+    )
+
+
+quota = Table("quota", metadata, Column("tenant", Text, ForeignKey("tenant.id"), primary_key=True), *_bounds())
+
+# One row: no tenant's quota goes beyond it.
+platform_cap = Table(
+    "platform_cap",
     metadata,
-    Column("tenant", Text, ForeignKey("tenant.id"), primary_key=True),
-    Column("replicas", Integer),
+    Column("id", Integer, CheckConstraint("id = 1", name="only"), primary_key=True, autoincrement=False),
+    *_bounds(),
 )
 
 deployment = Table(
@@ -74,6 +93,20 @@ deployment = Table(
     _when("created_at"),
 )
 
+# Every base that a deployment ever had, kept so that the past can be explained.
+deployment_base = Table(
+    "deployment_base",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    _when("at"),
+    Column("conf", Text, nullable=False),
+    Column("base", JSONB, nullable=False),
+    Index("ix_deployment_base_tenant", "tenant", "service", "version", "id"),
+)
+
 token = Table(
     "token",
     metadata,
@@ -85,6 +118,9 @@ token = Table(
     Column("tenant", Text, ForeignKey("tenant.id")),
     _when("created_at"),
     _when("revoked_at", nullable=True),
+    _when("expires_at", nullable=True),
+    # To the minute: a write for each request would cost more than it tells.
+    _when("last_used_at", nullable=True),
 )
 
 approval_order = Sequence("approval_order", metadata=metadata)
@@ -117,13 +153,24 @@ patch = Table(
     Column("decision_summary", JSONB),
     _when("rollout_started_at", nullable=True),
     Column("ending", Text),
-    UniqueConstraint("author", "idempotency_key"),
+    # The patches that end once this one is in effect.
+    Column("supersedes", ARRAY(BigInteger), nullable=False, server_default="{}"),
+    Column("superseded_by", BigInteger),
+    Column("break_glass", Boolean, nullable=False, server_default="false"),
+    # What GOV asks for besides, as it said it.
+    Column("obligations", JSONB, nullable=False, server_default="[]"),
+    # Why a freeze does not hold this patch; NULL where one does.
+    Column("freeze_exemption", Text),
+    # While a freeze holds it: when that ends.
+    _when("held_until", nullable=True),
+    # One name may be known in several tenants, and none of them may feel what the others' keys are.
+    UniqueConstraint("author", "idempotency_key", "tenant"),
     CheckConstraint("window_end IS NULL OR window_end > window_start", name="window"),
     Index(
         "ix_patch_open",
         "status",
         "next_attempt_at",
-        postgresql_where=text("status NOT IN ('REJECTED', 'EXPIRED', 'ROLLED_BACK', 'CANCELLED')"),
+        postgresql_where=text("status NOT IN ('REJECTED', 'EXPIRED', 'ROLLED_BACK', 'SUPERSEDED', 'CANCELLED')"),
     ),
     Index("ix_patch_tenant_service", "tenant", "service", "id"),
 )
@@ -139,7 +186,42 @@ patch_event = Table(
     Column("to_status", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("detail", Text, nullable=False),
+    # The transaction that wrote it: who follows events reads only those behind which none can still appear.
+    Column("tx", BigInteger, nullable=False, server_default=text("(pg_current_xact_id()::text)::bigint")),
     Index("ix_patch_event_patch_id", "patch_id", "id"),
+    Index("ix_patch_event_tx", "tx", "id"),
+)
+
+# One person's word on one patch that GOV wants more people's words on.
+approval = Table(
+    "approval",
+    metadata,
+    Column("patch_id", BigInteger, ForeignKey("patch.id"), primary_key=True),
+    Column("approver", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    _when("at"),
+)
+
+# A time in which no rollout begins. The tenant `*` is every tenant's.
+freeze = Table(
+    "freeze_window",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    _when("starts_at"),
+    _when("ends_at"),
+    Column("reason", Text, nullable=False),
+    # Roles that it does not hold.
+    Column("except_roles", ARRAY(Text), nullable=False),
+    Column("created_by", Text, nullable=False),
+    _when("created_at"),
+    _when("lifted_at", nullable=True),
+    Column("lifted_by", Text),
+    CheckConstraint("ends_at > starts_at", name="window"),
+    Index("ix_freeze_window_tenant_ends_at", "tenant", "ends_at"),
 )
 
 audit = Table(
@@ -152,9 +234,35 @@ audit = Table(
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
-    Column("detail", JSONB, nullable=False),
+    # JSON, not JSONB: what was hashed must come back letter by letter.
+    Column("detail", JSON, nullable=False),
     Column("request_id", Text),
+    Column("role", Text),
+    # Where the request came from: an address, or the machine itself.
+    Column("source", Text),
+    Column("before", JSON),
+    Column("after", JSON),
+    Column("decision_id", Text),
+    # A tenant's rows are one chain, the platform's own (`*`) another. Rows from before there were chains have none.
+    Column("chain", Text),
+    Column("seq", BigInteger),
+    Column("hash", Text),
+    # A few digits for each column: which one somebody changed.
+    Column("checksums", Text),
     Index("ix_audit_tenant_id", "tenant", "id"),
+    Index("ix_audit_chain", "chain", "seq", unique=True),
+)
+
+# Where each chain ends: signed, and overwritten by the next append, so that no older end lies about to be put back.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    # The tenant, or `*` for the platform's own chain.
+    Column("tenant", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    _when("at"),
+    Column("envelope", Text, nullable=False),
 )
 
 stream = Table(
