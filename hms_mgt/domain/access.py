@@ -23,31 +23,53 @@ class Permission(StrEnum):
     READ = "read"
     SUBMIT = "submit a patch"
     END = "cancel or roll back a patch"
+    APPROVE = "approve or reject a patch"
+    GOVERN = "set quotas and freezes"
+    GOVERN_PLATFORM = "set what binds every tenant"
+    READ_AUDIT = "read the audit"
+    MANAGE_TOKENS = "see and revoke tokens"
 
 
-_READ_ONLY = frozenset({Permission.READ})
 ALLOWED: Mapping[Role, frozenset[Permission]] = {
-    Role.VIEWER: _READ_ONLY,
-    Role.APPROVER: _READ_ONLY,
-    Role.AUDITOR: _READ_ONLY,
-    Role.RELEASE_MANAGER: frozenset(Permission),
+    Role.VIEWER: frozenset({Permission.READ}),
+    Role.RELEASE_MANAGER: frozenset({Permission.READ, Permission.SUBMIT, Permission.END, Permission.APPROVE}),
+    Role.APPROVER: frozenset({Permission.READ, Permission.APPROVE, Permission.GOVERN, Permission.READ_AUDIT}),
+    Role.AUDITOR: frozenset({Permission.READ, Permission.READ_AUDIT}),
     # An administrator may stop things, never start them: changes come from release managers only.
-    Role.PLATFORM_ADMIN: frozenset({Permission.READ, Permission.END}),
+    Role.PLATFORM_ADMIN: frozenset(Permission) - {Permission.SUBMIT, Permission.APPROVE},
 }
 
 
 class Actor(NamedTuple):
-    """Who calls. `tenant` is None for a token that is good for every tenant."""
+    """Who calls, and by which request from where. `tenant` is None for one who may act in every tenant."""
 
     name: str
     role: Role
     tenant: str | None
+    # The address the request came from, or `local` where somebody acts on the machine itself.
+    source: str = "local"
+    request_id: str | None = None
+    # A pipeline of a forge. Whoever may start one is not one more person.
+    pipeline: bool = False
+
+
+# Whoever has a shell on the machine and the database's password.
+OPERATOR = Actor("operator", Role.PLATFORM_ADMIN, None)
 
 
 def require(actor: Actor, permission: Permission) -> None:
-    """Raise `Forbidden` unless the actor's role has the permission."""
+    """Raise `Forbidden` unless the actor's role has the permission, and is a person's where people are asked."""
     if permission not in ALLOWED[actor.role]:
         raise Forbidden(f"role {actor.role} may not {permission}")
+    if permission is Permission.APPROVE and actor.pipeline:
+        raise Forbidden(f"a pipeline may not {permission}: people do")
+
+
+def require_platform(actor: Actor) -> None:
+    """Raise `Forbidden` unless the actor may set what binds every tenant, and is bound to none."""
+    require(actor, Permission.GOVERN_PLATFORM)
+    if actor.tenant is not None:
+        raise Forbidden(f"this token is for tenant {actor.tenant}; what binds every tenant needs one for all")
 
 
 def require_tenant(actor: Actor, tenant: str) -> None:
