@@ -42,7 +42,7 @@ def serve(
         typer.Option(envvar="HMS_GOV_POLICY", help="Folder of .rego files.", show_default="shipped policy"),
     ] = settings.SHIPPED_POLICY,
 ) -> None:
-    """Answer POST /decisions with signed verdicts.
+    """Answer POST /decisions with signed verdicts, and POST /evaluations, for dry runs, with unsigned ones.
 
     **Make a key** and start: `(umask 077; head -c 32 /dev/urandom | base64 > gov.key)` then `hms-gov serve
     --key gov.key`. The first log line names the public key, for the agents' trust file.
@@ -53,10 +53,10 @@ def serve(
 
     - `deny contains "a sentence for the author" if ...` refuses; every sentence is shown.
 
-    - `obligations contains {"approvals": 2} if ...` asks for more before the patch may run.
+    - `obligations contains {"approvals": 2, "roles": ["approver"]} if ...` asks for people's approval first.
 
     The question is `input`: patch_id, tenant, service, version_selector, changes, window.start, window.end,
-    window.days (null without an end), priority, author, author_role, reason. Start from the shipped files;
+    window.days (null without an end), priority, author, author_role, reason, break_glass. Start from the shipped files;
     they explain themselves. Files are read again when they change. What is undefined, fails or has another
     type denies. The engine does not report a misspelt variable, so run `opa check --strict` on the folder
     before you install it.

@@ -15,7 +15,11 @@ PAYLOAD_VERSION = 1
 
 
 def statement(question: Question, judgement: Judgement, decision_id: str, issued: float) -> dict[str, Any]:
-    """The payload of the envelope; `issued` in epoch seconds."""
+    """The payload of the envelope; `issued` in epoch seconds.
+
+    `break_glass` is said where it is so and left out where not, so that every other decision reads as ever.
+    """
+    emergency = {"break_glass": True} if question.break_glass else {}
     return {
         "v": PAYLOAD_VERSION,
         "decision_id": decision_id,
@@ -32,6 +36,7 @@ def statement(question: Question, judgement: Judgement, decision_id: str, issued
         "policy_revision": judgement.revision,
         "issued": wire.rfc3339(issued),
         "expires": question.window.end,
+        **emergency,
     }
 
 
@@ -39,3 +44,13 @@ def answer(payload: dict[str, Any], envelope: dict[str, Any]) -> dict[str, Any]:
     """The response: the envelope is what counts, the rest saves the caller from opening it to log it."""
     told = {name: payload[name] for name in ("decision_id", "verdict", "reasons", "policy_revision")}
     return {"decision": envelope, **told}
+
+
+def evaluation(judgement: Judgement) -> dict[str, Any]:
+    """The response to a supposition: what would be decided, with nothing in it that could pass for a decision."""
+    return {
+        "verdict": judgement.verdict,
+        "reasons": list(judgement.reasons),
+        "obligations": list(judgement.obligations),
+        "policy_revision": judgement.revision,
+    }

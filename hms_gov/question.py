@@ -1,4 +1,4 @@
-"""The body of POST /decisions: what HMS-MGT asks, read strictly.
+"""The body of POST /decisions and of POST /evaluations: what HMS-MGT asks, read strictly.
 
 Governance signs what it read, so nothing is guessed or coerced: a number in quotes is not a number, an
 instant needs its zone, and what JSON cannot say again (NaN, 1e999, a lone surrogate) is refused. Fields
@@ -79,6 +79,7 @@ class Question(BaseModel):
     author: str
     author_role: str
     reason: str | None = None
+    break_glass: bool = False
 
     @field_validator("changes")
     @classmethod
@@ -99,6 +100,12 @@ class Question(BaseModel):
         """
         document = self.model_dump(exclude={"window"})
         return document | {"reason": self.reason or "", "window": _for_policy(self.window)}
+
+
+class Supposition(Question):
+    """A patch that need not exist yet, for POST /evaluations: its id may be 0, which no decision can carry."""
+
+    patch_id: int = Field(ge=0)
 
 
 def _for_policy(window: Window) -> dict[str, Any]:

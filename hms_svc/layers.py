@@ -35,8 +35,17 @@ def in_force(patches: Iterable[Patch], version: str, instance: str, at: float) -
     Raises:
         ValueError: the version, or a patch's selector, is not one.
     """
+    return [patch for patch in admitted(patches, version, instance) if is_open(patch, at)]
+
+
+def admitted(patches: Iterable[Patch], version: str, instance: str) -> list[Patch]:
+    """The patches that are for this instance whenever their windows are open, in fold order.
+
+    Raises:
+        ValueError: the version, or a patch's selector, is not one.
+    """
     running = Version.parse(version)
-    chosen = [patch for patch in patches if _applies(patch, running, instance, at)]
+    chosen = [patch for patch in patches if _admits(patch, running, instance)]
     return fold_order(chosen)
 
 
@@ -45,16 +54,12 @@ def fold_order(patches: Iterable[Patch]) -> list[Patch]:
     return sorted(patches, key=lambda patch: (patch.priority, patch.order, patch.id))
 
 
-def _applies(patch: Patch, running: Version, instance: str, at: float) -> bool:
-    return (
-        _open(patch, at)
-        and parse_selector(patch.selector).admits(running)
-        and rank(patch.id, instance) < patch.admit_below
-    )
+def _admits(patch: Patch, running: Version, instance: str) -> bool:
+    return parse_selector(patch.selector).admits(running) and rank(patch.id, instance) < patch.admit_below
 
 
-def _open(patch: Patch, at: float) -> bool:
-    """Windows are half-open, [start, end), and a decision ends them when it expires first."""
+def is_open(patch: Patch, at: float) -> bool:
+    """Whether the patch holds at an epoch second: [start, end), and a decision ends it when it expires first."""
     return patch.start <= at and all(end is None or at < end for end in (patch.end, patch.expires))
 
 

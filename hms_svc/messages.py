@@ -287,9 +287,20 @@ class _Fields:
 # --- building -----------------------------------------------------------------------------------------------
 
 
-def entry(order: int, admit_below: int, decision_envelope: dict[str, Any]) -> dict[str, Any]:
-    """One patch of a stream message."""
-    return {"order": order, "admit_below": admit_below, "decision": decision_envelope}
+def entry(
+    order: int,
+    admit_below: int,
+    decision_envelope: dict[str, Any],
+    approvals: Iterable[Mapping[str, str]] = (),
+) -> dict[str, Any]:
+    """One patch of a stream message.
+
+    `approvals` are the people who approved it, as approver, role and instant. They are signed with the message, and
+    are not there where nobody was asked.
+    """
+    fields: dict[str, Any] = {"order": order, "admit_below": admit_below, "decision": decision_envelope}
+    said = sorted((dict(one) for one in approvals), key=lambda one: one["approver"])
+    return fields | {"approvals": said} if said else fields
 
 
 def snapshot_payload(

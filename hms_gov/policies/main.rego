@@ -17,9 +17,13 @@ default allow := false
 
 allow if count(deny) == 0
 
-# Nothing is obliged here, and this keeps the name defined. A file of yours may add, for instance:
+# Nothing is obliged here, and this keeps the name defined. What may be obliged is people's approval: so many of
+# them, in these roles (left out: approvers). The author never counts, and of several obligations all must be met.
+# MGT refuses a patch that is obliged anything else. A file of yours may add, for instance:
 #
 #   obligations contains {"approvals": 2} if input.tenant == "CDC"
+#
+#   obligations contains {"approvals": 1, "roles": ["approver", "release_manager"]} if input.changes.replicas > 20
 obligations contains obligation if {
 	some obligation in []
 }

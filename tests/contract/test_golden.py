@@ -23,7 +23,7 @@ from hms_svc.messages import (
     read_message,
     snapshot_payload,
 )
-from hms_svc.wire import ADMIT_ALL, DECISION, STREAM, Refused, Trust, dump_trust, instant, load_trust, seal
+from hms_svc.wire import ADMIT_ALL, DECISION, STREAM, Refused, Trust, dump_trust, instant, load_trust, seal, unseal
 
 GOLDEN = Path(__file__).parent / "golden"
 GOV = SigningKey(b"golden governance key, test only")
@@ -58,6 +58,11 @@ STANDING = HOLIDAY | {
     "expires": None,
 }
 
+APPROVALS = [
+    {"approver": "ann", "role": "approver", "at": "2026-11-19T11:59:59Z"},
+    {"approver": "ben", "role": "release_manager", "at": "2026-11-19T11:30:00Z"},
+]
+
 
 def golden(name: str) -> str:
     return (GOLDEN / name).read_text(encoding="utf-8")
@@ -78,6 +83,9 @@ def today() -> dict[str, dict[str, Any]]:
     return {
         "snapshot.json": snapshot_payload(TENANT, SERVICE, 7, ISSUED, [first, second]),
         "delta.json": delta_payload(TENANT, SERVICE, 8, ISSUED, [second], [784, 790]),
+        "approved_snapshot.json": snapshot_payload(
+            TENANT, SERVICE, 9, ISSUED, [entry(1, ADMIT_ALL, decided(HOLIDAY), reversed(APPROVALS))]
+        ),
         "heartbeat.json": heartbeat_payload(TENANT, ISSUED, {SERVICE: 8, "BILLING": 1}),
     }
 
@@ -104,6 +112,14 @@ def test_a_snapshot_reads(name: str) -> None:
     assert (standing.id, standing.order, standing.admit_below, standing.priority) == (785, 2, 429_496_730, 10)
     assert (standing.end, standing.expires) == (None, None)
     assert standing.changes == {"db": {"pool": 20}, "motd": "Grüße 🎉", "limits": {"burst": None, "ratio": 0.5}}
+
+
+def test_who_approved_is_signed_in_the_order_of_names_and_an_agent_need_not_know() -> None:
+    message = read("approved_snapshot.json")
+    assert isinstance(message, StreamMessage)
+    assert [patch.id for patch in message.patches] == [784]
+    payload = unseal(golden("approved_snapshot.json"), STREAM, [MGT.verify_key])
+    assert payload["patches"][0]["approvals"] == APPROVALS
 
 
 def test_a_delta_reads() -> None:

@@ -62,6 +62,38 @@ def test_a_verdict_comes_signed(priority: int, verdict: str) -> None:
     assert payload["issued"] == "2024-11-20T00:00:00.000000Z"
 
 
+def evaluate(**other: Any) -> httpx.Response:
+    return ask("POST", "/evaluations", json.dumps(body(**other)).encode())
+
+
+@pytest.mark.parametrize("patch_id", [0, 784])
+@pytest.mark.parametrize("priority", [0, 101])
+def test_an_evaluation_says_what_a_decision_would_and_signs_nothing(patch_id: int, priority: int) -> None:
+    told, decided = evaluate(patch_id=patch_id, priority=priority).json(), decide(priority=priority).json()
+    payload = wire.unseal(decided["decision"], wire.DECISION, [KEY.verify_key])
+    assert told == {name: payload[name] for name in ("verdict", "reasons", "obligations", "policy_revision")}
+
+
+def test_an_evaluation_tells_what_would_be_obliged() -> None:
+    hours = {"start": "2024-11-20T00:00Z", "end": "2024-11-20T04:00Z"}
+    told = evaluate(patch_id=0, break_glass=True, reason="fire", window=hours).json()
+    assert told["obligations"] == [{"approvals": 2, "roles": ["approver", "release_manager"]}]
+
+
+def test_an_evaluation_is_read_as_strictly_as_a_question() -> None:
+    problem(evaluate(patch_id=-1), 422, "invalid")
+    problem(evaluate(break_glass="yes"), 422, "invalid")
+    problem(ask("POST", "/evaluations", b" " * (MAX_BYTES + 1)), 413, "too_large")
+    assert decide(patch_id=0).status_code == 422
+
+
+def test_break_glass_is_signed_where_it_is_so_and_not_mentioned_where_not() -> None:
+    signed = [decide(break_glass=said).json()["decision"] for said in (True, False)]
+    fire, usual = (wire.unseal(one, wire.DECISION, [KEY.verify_key]) for one in signed)
+    assert fire["break_glass"] is True
+    assert "break_glass" not in usual
+
+
 def test_each_decision_has_its_own_id() -> None:
     assert decide().json()["decision_id"] != decide().json()["decision_id"]
 
@@ -86,6 +118,7 @@ def test_each_decision_has_its_own_id() -> None:
         ({"priority": 1.5}, "/priority"),
         ({"author": None}, "/author"),
         ({"reason": 5}, "/reason"),
+        ({"break_glass": 1}, "/break_glass"),
     ],
 )
 def test_bad_input_is_pointed_at(fields: dict[str, Any], pointer: str) -> None:
@@ -149,6 +182,14 @@ def test_one_log_line_a_decision_without_changes() -> None:
     assert (line["verdict"], line["patch_id"], line["tenant"]) == ("deny", 784, "IACB")
 
 
-def test_the_body_is_described_in_openapi() -> None:
-    described = ask("GET", "/openapi.json").json()["paths"]["/decisions"]["post"]["requestBody"]
+def test_one_log_line_an_evaluation_without_changes() -> None:
+    with structlog.testing.capture_logs() as lines:
+        evaluate(changes={"password": "hunter2"}, patch_id=0)
+    [line] = lines
+    assert set(line) == {"event", "log_level", "tenant", "verdict", "policy_revision"}
+
+
+@pytest.mark.parametrize("path", ["/decisions", "/evaluations"])
+def test_the_body_is_described_in_openapi(path: str) -> None:
+    described = ask("GET", "/openapi.json").json()["paths"][path]["post"]["requestBody"]
     assert "patch_id" in described["content"]["application/json"]["schema"]["properties"]

@@ -105,6 +105,42 @@ def test_a_high_priority_needs_a_reason(reason: str | None) -> None:
     assert judged(priority=101, reason="holiday market").reasons == ()
 
 
+HOURS = 4
+
+
+def fire(hours: float | None = HOURS, reason: str | None = "the registry is down", **other: Any) -> Judgement:
+    end = {} if hours is None else window(hours / 24)
+    return judged(
+        break_glass=True, reason=reason, window={"start": "2026-01-01T00:00:00+00:00", "end": None, **end}, **other
+    )
+
+
+@pytest.mark.parametrize("hours", [0.01, 1, HOURS])
+def test_break_glass_is_allowed_for_hours_and_two_people_agree(hours: float) -> None:
+    judgement = fire(hours)
+    assert judgement.reasons == ()
+    assert judgement.obligations == ({"approvals": 2, "roles": ["approver", "release_manager"]},)
+
+
+@pytest.mark.parametrize("hours", [HOURS + 1 / 3600, 24, None])
+def test_break_glass_ends_by_itself_within_hours(hours: float | None) -> None:
+    assert fire(hours).reasons == ("a break-glass patch needs a window that ends within 4 hours",)
+
+
+@pytest.mark.parametrize("reason", [None, "", " \t"])
+def test_break_glass_says_what_is_on_fire(reason: str | None) -> None:
+    assert fire(reason=reason).reasons == ("a break-glass patch needs a reason",)
+
+
+def test_break_glass_excuses_from_no_other_rule() -> None:
+    assert fire(changes={"audit": False}).reasons == ("auditing may not be switched off",)
+    assert len(fire(None, reason="", changes={"audit": False}).reasons) == 3
+
+
+def test_only_break_glass_is_obliged_anything_by_the_shipped_policy() -> None:
+    assert judged(break_glass=False).obligations == judged().obligations == ()
+
+
 def test_every_objection_is_told_at_once() -> None:
     assert len(judged(priority=101, changes={"audit": False}, window=window(91)).reasons) == 3
 
