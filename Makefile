@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?= hms-data
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test lint lock clean
+.PHONY: help venv demo up test fuzz lint lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,9 @@ test: venv ## Run everything: lint, types, import order, schema check, tests
 	@$(BIN)/mypy tests
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: venv ## Ask the whole API more than 20,000 times, as each role: some ten minutes
+	@HMS_FUZZ_EXAMPLES=60 $(BIN)/python -m pytest -p no:xdist -s tests/mgt/test_schemathesis.py
 
 lint: venv ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix .

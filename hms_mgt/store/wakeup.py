@@ -1,4 +1,4 @@
-"""Listens for the database's notifications. They are only hints: every loop also looks by itself."""
+"""Listens for the database's notifications. They are only hints: whoever is woken also looks by itself."""
 
 import asyncio
 from collections.abc import Iterable
