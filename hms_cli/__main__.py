@@ -1,4 +1,4 @@
-"""`hms`: the command for people and CI. Here it is put together; commands.py holds what it does."""
+"""`hms`: the command for people and CI. tree.py puts it together, commands/ holds what it does."""
 
 import os
 from typing import Annotated
@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from hms_cli import shell, version
-from hms_cli.commands import cli
 from hms_cli.shell import Globals
+from hms_cli.tree import cli
 
 EXIT_CODES = """
 **Exit codes:** 0 ok. 1 server or connection failed. 2 usage. 3 rejected, or not possible. 4 time is up.
-5 halted or rolled back without your asking. 6 not allowed.
+5 halted or rolled back without your asking. 6 not allowed. **hms diff** answers with its own: 0 same, 1 differs.
 """
 
 

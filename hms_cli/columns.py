@@ -4,7 +4,7 @@ Cutting every column a little, as tables usually do, leaves a row in which nothi
 is either shown in full or not at all, except the one that may be cut. Pure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rich.table import Table
@@ -49,6 +49,16 @@ def table(columns: Sequence[Column], width: int) -> Table:
         drawn.add_column(column.title, no_wrap=True, overflow="ellipsis", width=wide)
     for row in zip(*(column.cells for column in kept), strict=True):
         drawn.add_row(*row)
+    return drawn
+
+
+def facts(rows: Iterable[tuple[str, Text]]) -> Table:
+    """Names and what there is to say of each; a name that is empty goes on with the one above."""
+    drawn = Table.grid(padding=(0, GAP, 0, 0))
+    drawn.add_column(style="dim", min_width=10)
+    drawn.add_column(overflow="fold")
+    for name, value in rows:
+        drawn.add_row(f"  {name}", value)
     return drawn
 
 

@@ -7,29 +7,22 @@ untouched.
 
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import yaml
 
-from hms_cli.client import ClientError
+from hms_cli.client import JSON, Body
+from hms_cli.errors import ClientError
 from hms_cli.outcome import Code
 
 
-class Document(NamedTuple):
-    """Bytes to send and what they claim to be."""
-
-    content: bytes
-    media: str
-
-
-def read(file: str) -> Document:
+def read(file: str) -> Body:
     """`file`, or standard input for `-`. ClientError for what no server needs to see."""
     content = _bytes(file)
-    media = "application/json" if file.endswith(".json") else "application/yaml"
+    media = JSON if file.endswith(".json") else "application/yaml"
     if not content.strip():
         raise ClientError(Code.USAGE, f"{_name(file)} is empty")
     _check(content, _name(file))
-    return Document(content, media)
+    return Body(content, media)
 
 
 def _bytes(file: str) -> bytes:

@@ -10,6 +10,8 @@ from enum import Enum, IntEnum
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+from hms_cli import approvals
+
 Patch = Mapping[str, Any]
 
 
@@ -26,10 +28,19 @@ class Code(IntEnum):
     INTERRUPTED = 130
 
 
+class Difference(IntEnum):
+    """Exit codes of `hms diff`, which answers a question: as with diff(1), 1 is an answer and not a failure."""
+
+    NONE = 0
+    SOME = 1
+    TROUBLE = 2
+    REFUSED = 3
+
+
 class Goal(Enum):
     """What is waited for."""
 
-    UNDERWAY = "in effect, or scheduled while its start lies in the future"
+    UNDERWAY = "in effect, or scheduled while its start or the end of a freeze lies in the future"
     IN_EFFECT = "in effect"
     GONE = "no longer in effect on any instance"
 
@@ -57,8 +68,7 @@ def settled(patch: Patch, goal: Goal) -> Outcome | None:
 
 
 def _gone(patch: Patch) -> Outcome | None:
-    words = ENDED.get(patch["status"])
-    return None if words is None else Outcome(Code.OK, words)
+    return Outcome(Code.OK, _ending(patch)) if patch["status"] in ENDED else None
 
 
 def _in_effect(patch: Patch, goal: Goal) -> Outcome | None:
@@ -67,11 +77,28 @@ def _in_effect(patch: Patch, goal: Goal) -> Outcome | None:
         return Outcome(Code.OK, "it is in effect")
     if status == "HALTED":
         return Outcome(Code.ROLLED_BACK, "it was halted")
-    if status == "SCHEDULED" and goal is Goal.UNDERWAY and starts_later(patch):
-        return Outcome(Code.OK, f"it is scheduled and starts at {patch['window']['start']}")
+    if status == "SCHEDULED" and goal is Goal.UNDERWAY:
+        words = _later(patch)
+        return None if words is None else Outcome(Code.OK, words)
     if status not in ENDED:
         return None
-    return Outcome(_ended_code(patch), ENDED[status])
+    return Outcome(_ended_code(patch), _ending(patch))
+
+
+def _later(patch: Patch) -> str | None:
+    """Say when a scheduled patch begins, if that lies ahead."""
+    held, start = patch.get("held_until"), (patch.get("window") or {}).get("start")
+    if _lies_ahead(patch, held):
+        return f"it is scheduled, and a freeze holds it until {held}"
+    return f"it is scheduled and starts at {start}" if _lies_ahead(patch, start) else None
+
+
+def _ending(patch: Patch) -> str:
+    """Say how it ended, and what took its place."""
+    words, by = ENDED[patch["status"]], patch.get("superseded_by")
+    if by is None:
+        return words
+    return f"patch/{by} took its place" if patch["status"] == "SUPERSEDED" else f"{words}: patch/{by} takes its place"
 
 
 def _ended_code(patch: Patch) -> Code:
@@ -83,13 +110,19 @@ def _ended_code(patch: Patch) -> Code:
     return Code.OK if foreseen and applied else Code.FAILED
 
 
-def starts_later(patch: Patch) -> bool:
-    """Whether the start lay in the future when the server last moved the patch."""
+def _lies_ahead(patch: Patch, instant: object) -> bool:
+    """Whether an instant lay in the future when the server last moved the patch."""
     try:
-        start = datetime.fromisoformat(patch["window"]["start"])
-        return start > datetime.fromisoformat(patch["updated_at"])
+        return datetime.fromisoformat(str(instant)) > datetime.fromisoformat(patch["updated_at"])
     except (KeyError, TypeError, ValueError):
         return False
+
+
+def waits_for(patch: Patch) -> str:
+    """What keeps the patch from going on: people, a freeze, instances; nothing where nothing does."""
+    if patch.get("held_until"):
+        return f"a freeze to end at {patch['held_until']}"
+    return approvals.awaited(patch) or str((patch.get("progress") or {}).get("waiting_for") or "")
 
 
 def http_code(status: int) -> Code:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hms_cli import text
-from hms_cli.outcome import Patch
+from hms_cli.outcome import Patch, waits_for
 
 BAR_WIDTH = 20
 UNREACHABLE = "no answer, asking again"
@@ -121,7 +121,7 @@ def _bar(patch: Patch) -> ProgressBar | Text:
 
 def _more(patch: Patch) -> str:
     """` 2/3 effective, waiting for pod-3 to confirm`, or nothing."""
-    waiting = (patch.get("progress") or {}).get("waiting_for")
-    parts = [text.progress(patch), f"waiting for {waiting}" if waiting else ""]
+    waiting = waits_for(patch)
+    parts = [text.mark(patch), text.progress(patch), f"waiting for {waiting}" if waiting else ""]
     told = ", ".join(part for part in parts if part)
     return f" {told}" if told else ""

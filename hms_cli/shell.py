@@ -15,11 +15,14 @@ import typer
 from rich.console import Console
 
 from hms_cli import output, text
-from hms_cli.client import Client, ClientError
-from hms_cli.outcome import Code
+from hms_cli.client import Client
+from hms_cli.errors import ClientError
+from hms_cli.outcome import Code, Difference
 from hms_cli.output import Format, Result
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+Exit = Code | Difference
+PATCHES, WHAT_RUNS, LIMITS = "Patches", "What runs, and why", "Limits"  # the panels of `hms --help`
 _PANEL = "Global options"
 
 Url = Annotated[str | None, typer.Option(help="Where HMS-MGT is. [env: HMS_MGT_URL]", rich_help_panel=_PANEL)]
@@ -27,6 +30,8 @@ Token = Annotated[str | None, typer.Option(help="Your bearer token. [env: HMS_TO
 Output = Annotated[
     Format | None, typer.Option("--output", "-o", help="How to print the result.", rich_help_panel=_PANEL)
 ]
+
+Filter = Annotated[str | None, typer.Option(help="Only these.")]
 
 
 class Globals(NamedTuple):
@@ -65,22 +70,31 @@ def say(*lines: str) -> None:
         console.print(text.plain(line), soft_wrap=True)
 
 
-def command(cli: typer.Typer) -> Callable[[Callable[..., Code]], Callable[..., None]]:
-    """Register a function `(session, **options) -> Code` as a command of its name."""
+def noun(about: str | None = None) -> typer.Typer:
+    """A group of commands, with words on what they are about where it has a name of its own."""
+    return typer.Typer(
+        rich_markup_mode="markdown", pretty_exceptions_enable=False, no_args_is_help=about is not None, help=about
+    )
 
-    def register(work: Callable[..., Code]) -> Callable[..., None]:
+
+def command(
+    cli: typer.Typer, name: str | None = None, panel: str | None = None
+) -> Callable[[Callable[..., Exit]], Callable[..., None]]:
+    """Register a function `(session, **options) -> Exit` as a command, by its own name unless another is given."""
+
+    def register(work: Callable[..., Exit]) -> Callable[..., None]:
         @functools.wraps(work)
         def run(ctx: typer.Context, **given: Any) -> None:
             own = Globals(*(given.pop(name) for name in Globals._fields))
             raise typer.Exit(guarded(functools.partial(work, **given), own.over(ctx.obj)))
 
         run.__signature__ = _signature(work)  # type: ignore[attr-defined]
-        return cli.command()(run)
+        return cli.command(name, rich_help_panel=panel)(run)
 
     return register
 
 
-def guarded(work: Callable[[Session], Code], given: Globals) -> Code:
+def guarded(work: Callable[[Session], Exit], given: Globals) -> Exit:
     """Run it; what was foreseen becomes words and a code, a bug stays a traceback."""
     try:
         session = Session(given)
@@ -96,7 +110,7 @@ def guarded(work: Callable[[Session], Code], given: Globals) -> Code:
         return Code.INTERRUPTED
 
 
-def _signature(work: Callable[..., Code]) -> inspect.Signature:
+def _signature(work: Callable[..., Exit]) -> inspect.Signature:
     _session, *own = inspect.signature(work, eval_str=True).parameters.values()
     keyword = inspect.Parameter.KEYWORD_ONLY
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)

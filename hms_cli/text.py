@@ -19,18 +19,21 @@ COLOURS = {
     "HALTED": "red",
     "GONE": "red",
     "STALE": "yellow",
+    "AWAITING_APPROVAL": "yellow",
     "EXPIRED": "dim",
     "ROLLED_BACK": "dim",
     "SUPERSEDED": "dim",
     "CANCELLED": "dim",
 }
 UNDERWAY = "cyan"
+ALARM = "bold red"
 EFFECTIVE = {  # the statuses in which instances count, and what those that have the patch are called
     "ROLLING_OUT": "effective",
     "APPLIED": "effective",
     "HALTED": "effective",
     "REVERTING": "still effective",
 }
+MOST_NAMES = 5  # names told in one breath
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
@@ -87,21 +90,37 @@ def edge(patch: Mapping[str, Any], which: str) -> Text:
     return plain("none" if value is None else instant(value))
 
 
+def mark(patch: Mapping[str, Any]) -> str:
+    """`BREAK-GLASS` for what was submitted as an emergency, wherever it is shown."""
+    return "BREAK-GLASS" if patch.get("break_glass") else ""
+
+
 def changes(patch: Mapping[str, Any]) -> str:
     """`rate_limit_rps=200 log.level=debug`, dotted and on one line."""
     return " ".join(f"{key}={value}" for key, value in flat(patch.get("changes") or {}))
 
 
 def flat(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Dotted keys with their values as JSON (text without quotes); an empty mapping is a value."""
+    """Dotted keys with their values; an empty mapping is a value."""
     found: list[tuple[str, str]] = []
     for key, value in document.items():
         if isinstance(value, Mapping) and value:
             found += flat(value, f"{prefix}{key}.")
         else:
-            said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            found.append((f"{prefix}{key}", said))
+            found.append((f"{prefix}{key}", said(value)))
     return found
+
+
+def said(value: object) -> str:
+    """A value as JSON, text without quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def listed(values: object, most: int = MOST_NAMES) -> str:
+    """`a, b, c`, or `a, b, c, d, e and 7 more`."""
+    every = [str(value) for value in values] if isinstance(values, Sequence) and not isinstance(values, str) else []
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
 
 
 def count(value: object) -> int:

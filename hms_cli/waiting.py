@@ -1,14 +1,15 @@
 """Following one patch until it settles or time is up.
 
-It asks again every 200 ms. A control plane that restarts meanwhile is not an error: the patch goes on
-without the one who watches, so a lost answer is shown and asked for again, for a while.
+It asks again every 200 ms, less often where the server asks for that. A control plane that restarts meanwhile
+is not an error: the patch goes on without the one who watches, so a lost answer is shown and asked for again,
+for a while.
 """
 
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hms_cli.client import LostError
+from hms_cli.errors import LostError
 from hms_cli.outcome import Code, Goal, Outcome, Patch, settled
 
 INTERVAL = 0.2  # seconds between two looks
@@ -40,24 +41,24 @@ def follow(look: Look, wait: Wait, show: Show, clock: Clock | None = None) -> tu
     began = heard = clock.now()
     patch: Patch | None = None
     while True:
-        found = _look(look, _left(wait, clock.now() - began), patient=clock.now() - heard < LOST_FOR)
+        found, pause = _look(look, _left(wait, clock.now() - began), patient=clock.now() - heard < LOST_FOR)
         patch, heard = found or patch, clock.now() if found else heard
         show(found, clock.now() - began)
         outcome = settled(found, wait.goal) if found else None
         left = _left(wait, clock.now() - began)
         if outcome is not None or left < MOMENT:
             return patch, outcome or _too_late(wait)
-        clock.sleep(min(INTERVAL, left))
+        clock.sleep(min(pause, left))
 
 
-def _look(look: Look, left: float, *, patient: bool) -> Patch | None:
-    """The patch now, or None when no answer came and we still bear it."""
+def _look(look: Look, left: float, *, patient: bool) -> tuple[Patch | None, float]:
+    """The patch now, or None when no answer came and we still bear it; and the seconds until the next look."""
     try:
-        return look(left)
-    except LostError:
+        return look(left), INTERVAL
+    except LostError as lost:
         if not patient:
             raise
-        return None
+        return None, min(max(INTERVAL, lost.after), LOST_FOR)
 
 
 def _left(wait: Wait, elapsed: float) -> float:

@@ -42,12 +42,15 @@ class FakeMgt:
         self.patches: dict[int, list[dict[str, Any]]] = {}
         self.instances: list[dict[str, Any]] = []
         self.next: list[Answer] = []  # given first, one for each request
+        self.said: dict[tuple[str, str], Answer] = {}  # what there is at other methods and paths
         self.page = 100
 
     def answer(self, request: Seen) -> Answer:
         self.seen.append(request)
         if self.next:
             return self.next.pop(0)
+        if (request.method, request.path) in self.said:
+            return self.said[request.method, request.path]
         parts = request.path.strip("/").split("/")
         if parts[:2] == ["api", "instance"]:
             return Answer(200, {"items": self.instances})
@@ -81,11 +84,11 @@ class FakeMgt:
         return Answer(status, problem(status, detail))
 
 
-def problem(status: int, detail: str, *fields: tuple[str, str]) -> dict[str, Any]:
+def problem(status: int, detail: str, *fields: tuple[str, str], code: str = "c", **facts: Any) -> dict[str, Any]:
     """A problem document as the API writes it."""
     errors = [{"pointer": pointer, "detail": words} for pointer, words in fields]
-    more = {"type": "about:blank", "title": "t", "code": "c", "request_id": "req-1", "errors": errors}
-    return {"status": status, "detail": detail, **more}
+    more = {"type": "about:blank", "title": "t", "code": code, "request_id": "req-1", "errors": errors}
+    return {**facts, "status": status, "detail": detail, **more}
 
 
 def patch(status: str, patch_id: int = 784, **other: Any) -> dict[str, Any]:
@@ -123,6 +126,13 @@ def patch(status: str, patch_id: int = 784, **other: Any) -> dict[str, Any]:
             "replicas": None,
             "waiting_for": waiting,
         },
+        "obligations": [],
+        "break_glass": False,
+        "supersedes": [],
+        "superseded_by": None,
+        "freeze_exemption": None,
+        "held_until": None,
+        "approvals": [],
         "events": [{"at": "2024-11-20T09:00:00Z", "from": None, "to": "QUEUED", "actor": "iacb-dev", "detail": ""}],
         "receipts": [],
         **other,
@@ -165,13 +175,12 @@ def serving() -> Iterator[FakeMgt]:
                 return
             content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
             self.send_response(answer.status)
-            self.send_header("content-length", str(len(content)))
-            for name, value in answer.headers.items():
+            for name, value in {"content-length": str(len(content)), **answer.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _handle  # noqa: N815 the base class calls these names
+        do_GET = do_POST = do_PUT = _handle  # noqa: N815 the base class calls these names
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class's name
             """Stay silent."""

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from hms_cli.client import ATTEMPTS, LONGEST_PAUSE, Client, ClientError, LostError
+from hms_cli.answers import LISTING
+from hms_cli.client import Body, Client
+from hms_cli.errors import ClientError, LostError
 from hms_cli.outcome import Code
+from hms_cli.retry import ATTEMPTS, LONGEST_PAUSE, LONGEST_QUEUE
 
 from .fake_mgt import DROP, Answer, FakeMgt, patch, problem, serving
 
@@ -46,7 +49,7 @@ def refused(answer: Answer, mgt: FakeMgt, client: Client) -> ClientError:
 
 def test_the_bytes_go_out_untouched_with_token_type_and_a_key(mgt: FakeMgt, client: Client) -> None:
     content = b"# comment\nservice:  X\r\n\xc3\xa9: 1"
-    client.post(HERE, content, "application/yaml")
+    client.post(HERE, Body(content, "application/yaml"))
     [seen] = mgt.seen
     assert seen.body == content
     assert seen.headers["content-type"] == "application/yaml"
@@ -62,16 +65,16 @@ def test_each_post_has_its_own_key_unless_one_is_given(mgt: FakeMgt, client: Cli
     assert keys(mgt)[2] == "release-7"
 
 
-@pytest.mark.parametrize("trouble", [502, 503, 504, DROP])
+@pytest.mark.parametrize("trouble", [429, 502, 503, 504, DROP])
 def test_a_post_is_tried_again_with_the_same_key(trouble: int, mgt: FakeMgt, client: Client) -> None:
     mgt.next = [Answer(trouble, {}), Answer(trouble, {})]
-    assert client.post(HERE, b"a: 1")["patch_id"] == 784
+    assert client.post(HERE, Body(b"a: 1"))["patch_id"] == 784
     assert len(mgt.seen) == 3
     assert len(set(keys(mgt))) == 1
     assert {seen.body for seen in mgt.seen} == {b"a: 1"}
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 429, 500, 501])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 413, 422, 500, 501])
 def test_nothing_else_is_tried_again(status: int, mgt: FakeMgt, client: Client) -> None:
     mgt.next = [Answer(status, problem(status, "no"))]
     with pytest.raises(ClientError):
@@ -129,7 +132,7 @@ def test_401_says_where_a_token_goes(mgt: FakeMgt, client: Client) -> None:
     assert "hms_token" not in " ".join(error.lines)
 
 
-@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"\xff", b"null", b"{}", b'{"items": 5}'])
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"\xff", b"null", b"{}", b'{"items": []}', b'{"status": "ok"}'])
 @pytest.mark.parametrize("status", [200, 302])
 def test_what_is_not_our_server_is_told_so(status: int, answer: bytes, mgt: FakeMgt, client: Client) -> None:
     error = refused(Answer(status, answer), mgt, client)
@@ -167,3 +170,97 @@ def test_a_token_that_cannot_be_a_header_is_a_usage_error_and_not_repeated(token
         made.append(Client(mgt.url, token))
     assert error.value.code is Code.USAGE
     assert token not in " ".join(error.value.lines)
+
+
+def test_an_answer_lacks_a_member_that_was_asked_for(mgt: FakeMgt, client: Client) -> None:
+    mgt.next = [Answer(200, {"items": 5}), Answer(200, {"status": "APPLIED", "patch_id": 784, "more": 1})]
+    with pytest.raises(ClientError, match="does not answer as HMS-MGT does"):
+        client.get(HERE, LISTING)
+    assert client.get(HERE)["more"] == 1
+
+
+def test_who_asks_too_often_waits_as_long_as_told(mgt: FakeMgt, client: Client, pauses: list[float]) -> None:
+    mgt.next = [Answer(429, problem(429, "come again in 3 s"), {"retry-after": "3"})]
+    assert client.get(f"{HERE}/784")["patch_id"] == 784
+    [pause] = pauses
+    assert 3 <= pause < 3.5
+
+
+def test_who_is_told_to_wait_too_long_is_told_so_at_once(mgt: FakeMgt, client: Client, pauses: list[float]) -> None:
+    asked = {"retry-after": str(int(LONGEST_QUEUE) + 1)}
+    error = refused(Answer(429, problem(429, "come again in 11 s"), asked), mgt, client)
+    assert (error.code, error.lines) == (Code.REJECTED, ("come again in 11 s",))
+    assert pauses == []
+
+
+FREEZE = "/api/freeze"
+MADE = Answer(201, {"freeze_id": 3})
+
+
+def once(mgt: FakeMgt, client: Client, trouble: Answer) -> dict[str, Any]:
+    mgt.next = [trouble, MADE]
+    return client.post_once(FREEZE, Body(b"{}"), frozenset({"freeze_id"}))
+
+
+@pytest.mark.parametrize("trouble", [502, 503, 504, DROP])
+def test_what_would_be_done_twice_is_not_sent_twice_and_that_is_told(
+    trouble: int, mgt: FakeMgt, client: Client
+) -> None:
+    with pytest.raises(ClientError) as error:
+        once(mgt, client, Answer(trouble, problem(trouble, "no")))
+    assert "look before you repeat it" in error.value.lines[-1]
+    assert error.value.code is Code.FAILED
+    assert len(mgt.seen) == 1
+
+
+def test_what_surely_was_not_done_is_sent_again(mgt: FakeMgt, client: Client) -> None:
+    assert once(mgt, client, Answer(429, problem(429, "no"))) == {"freeze_id": 3}
+
+
+QUOTA = "/api/tenant/IACB/quota"
+
+
+def test_a_change_names_the_state_that_was_read(mgt: FakeMgt, client: Client) -> None:
+    mgt.said["GET", QUOTA] = Answer(200, {"tenant": "IACB"}, {"ETag": '"v7"'})
+    mgt.said["PUT", QUOTA] = Answer(200, {"tenant": "IACB"})
+    shape = frozenset({"tenant"})
+    seen = client.read(QUOTA, shape)
+    client.put(QUOTA, shape, Body(b'{"replicas": 1}'), seen.etag)
+    assert mgt.seen[-1].headers["if-match"] == '"v7"'
+    assert mgt.seen[-1].body == b'{"replicas": 1}'
+
+
+def test_what_has_no_name_for_its_state_cannot_be_replaced(mgt: FakeMgt, client: Client) -> None:
+    mgt.said["GET", QUOTA] = Answer(200, {"tenant": "IACB"})
+    with pytest.raises(ClientError, match="does not answer as HMS-MGT does"):
+        client.read(QUOTA, frozenset({"tenant"}))
+
+
+AUDIT, CSV = "/api/audit", {"content-type": "text/csv; charset=utf-8"}
+
+
+def exported(client: Client) -> bytes:
+    return b"".join(client.export(AUDIT, {"actor": "ada", "tenant": None}, "text/csv"))
+
+
+def test_an_export_comes_as_it_is(mgt: FakeMgt, client: Client) -> None:
+    mgt.next = [Answer(503, problem(503, "no")), Answer(200, b"id\r\n1\r\n", CSV)]
+    assert exported(client) == b"id\r\n1\r\n"
+    assert mgt.seen[-1].query == {"actor": ["ada"]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        (Answer(403, problem(403, "role viewer may not read the audit")), Code.NOT_ALLOWED, "may not"),
+        (Answer(200, b"<html>", {"content-type": "text/html"}), Code.FAILED, "does not answer as HMS-MGT"),
+        (Answer(200, b"id\r\n1\r\n", {**CSV, "content-length": "99", "connection": "close"}), Code.FAILED, "not all"),
+    ],
+)
+def test_an_export_that_cannot_be_is_an_error(
+    answer: Answer, code: Code, said: str, mgt: FakeMgt, client: Client
+) -> None:
+    mgt.next = [answer]
+    with pytest.raises(ClientError, match=said) as error:
+        exported(client)
+    assert error.value.code is code

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hms_cli import document
-from hms_cli.client import ClientError
+from hms_cli.errors import ClientError
 from hms_cli.outcome import Code
 
 

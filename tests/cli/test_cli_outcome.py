@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hms_cli.outcome import Code, Goal, http_code, settled
+from hms_cli.outcome import Code, Difference, Goal, http_code, settled
 
 from .fake_mgt import patch
 
@@ -84,6 +84,23 @@ def test_the_words_say_when_a_scheduled_patch_starts() -> None:
     assert "2030-01-01T00:00:00Z" in outcome.words
 
 
+@pytest.mark.parametrize(("held", "wanted"), [("2024-11-20T09:00:02Z", Code.OK), ("2024-11-20T09:00:01Z", None)])
+def test_a_patch_that_a_freeze_holds_is_underway_until_the_freeze_ends(held: str, wanted: Code | None) -> None:
+    assert code("SCHEDULED", Goal.UNDERWAY, window={"start": "2024-11-20T09:00:00Z"}, held_until=held) is wanted
+    assert code("SCHEDULED", Goal.IN_EFFECT, held_until=held) is None
+
+
+@pytest.mark.parametrize("goal", list(Goal))
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("SUPERSEDED", "patch/790 took its place"), ("CANCELLED", "it was cancelled: patch/790 takes its place")],
+)
+def test_the_words_say_which_patch_took_its_place(status: str, said: str, goal: Goal) -> None:
+    outcome = settled(patch(status, superseded_by=790), goal)
+    assert outcome is not None
+    assert outcome.words == said
+
+
 @pytest.mark.parametrize(
     ("status", "wanted"),
     [(400, 3), (404, 3), (409, 3), (413, 3), (422, 3), (429, 3), (401, 6), (403, 6), (500, 1), (503, 1)],
@@ -103,3 +120,4 @@ def test_the_numbers_are_an_interface() -> None:
         "NOT_ALLOWED": 6,
         "INTERRUPTED": 130,
     }
+    assert {code.name: int(code) for code in Difference} == {"NONE": 0, "SOME": 1, "TROUBLE": 2, "REFUSED": 3}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from .documents import DIFF, rehearsal
 from .fake_mgt import Answer, FakeMgt, instance, patch, problem, serving
 
 REPOSITORY = Path(__file__).parents[2]
@@ -239,6 +240,17 @@ def test_a_terminal_gets_a_live_line_and_colours(mgt: FakeMgt) -> None:
     assert "\x1b[2K" in shown  # the live line is drawn over
     assert "━" in shown
     assert "it is in effect" in shown
+
+
+def test_a_difference_is_coloured_on_a_terminal_and_plain_in_a_pipe(mgt: FakeMgt, patch_file: str) -> None:
+    mgt.next = [Answer(200, rehearsal())] * 2
+    code, shown = on_a_terminal(mgt, "diff", "-f", patch_file)
+    piped = hms(mgt, "diff", "-f", patch_file)
+    assert (code, piped.returncode) == (1, 1)
+    assert "\x1b[32m+rate_limit_rps: 200" in shown
+    assert "\x1b[31m-rate_limit_rps: 50" in shown
+    assert DIFF in piped.stdout
+    assert "\x1b" not in piped.stdout
 
 
 def test_ctrl_c_stops_watching_and_leaves_the_cursor_on(mgt: FakeMgt) -> None:

@@ -3,36 +3,43 @@
 import pytest
 from typer.testing import CliRunner
 
-from hms_cli import commands
-from hms_cli.client import ClientError
+from hms_cli import tree
+from hms_cli.commands import patch_ids
+from hms_cli.errors import ClientError
 from hms_cli.outcome import Code
 from hms_cli.output import Format
-from hms_cli.shell import Globals, Session, guarded
+from hms_cli.shell import Exit, Globals, Session, guarded
+
+COMMANDS = [
+    *("apply", "diff", "get", "status", "approve", "reject", "window", "cancel", "rollback"),
+    *("fleet", "explain", "audit", "stream revisions", "stream rollback"),
+    *("quota show", "quota set", "freeze list", "freeze add", "freeze lift"),
+]
 
 
-def raising(error: BaseException) -> Code:
+def raising(error: BaseException) -> Exit:
     def work(_session: Session) -> Code:
         raise error
 
     return guarded(work, Globals())
 
 
-@pytest.mark.parametrize("name", ["apply", "get", "status", "cancel", "rollback", "fleet"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_teaches_with_an_example_and_lists_the_global_options(name: str) -> None:
-    shown = CliRunner().invoke(commands.cli, [name, "--help"]).stdout
+    shown = CliRunner().invoke(tree.cli, [*name.split(), "--help"]).stdout
     assert f"Example: hms {name}" in shown
     assert "--token" in shown
 
 
 @pytest.mark.parametrize(("given", "number"), [("784", 784), ("patch/784", 784)])
 def test_a_patch_has_two_names(given: str, number: int) -> None:
-    assert commands._id(given) == number
+    assert patch_ids.number_of(given) == number
 
 
 @pytest.mark.parametrize("given", ["", "patch/", "-1", "7.0", "٣", "784/cancel", "patch/patch/7", "../instance"])
 def test_anything_else_is_a_usage_error(given: str) -> None:
     with pytest.raises(ClientError) as error:
-        commands._id(given)
+        patch_ids.number_of(given)
     assert error.value.code is Code.USAGE
 
 

@@ -14,6 +14,8 @@ from rich.text import Text
 from hms_cli import output, text
 from hms_cli.columns import GAP, Column, fitting, table
 from hms_cli.output import Format
+from hms_cli.views import patches
+from hms_cli.views.fleet import fleet
 
 from .fake_mgt import instance, patch
 
@@ -36,10 +38,10 @@ def test_no_control_character_survives(value: str) -> None:
 @pytest.mark.parametrize(
     ("result", "held"),
     [
-        (output.patch(patch("HALTED", author=EVIL)), "[bold]x[/bold]"),
-        (output.story(patch("HALTED", status_reason=EVIL, changes={EVIL: EVIL})), "[bold]x[/bold]"),
-        (output.fleet([instance(EVIL, refused={EVIL: 1})]), "[bold]x[/bold]"),
-        (output.accepted({"patch_id": 1, "status": EVIL}), "[bold]x[/bold]"),
+        (patches.row(patch("HALTED", author=EVIL)), "[bold]x[/bold]"),
+        (patches.story(patch("HALTED", status_reason=EVIL, changes={EVIL: EVIL})), "[bold]x[/bold]"),
+        (fleet([instance(EVIL, refused={EVIL: 1})]), "[bold]x[/bold]"),
+        (patches.accepted({"patch_id": 1, "status": EVIL}), "[bold]x[/bold]"),
     ],
 )
 def test_neither_escapes_nor_markup_from_the_server_act(result: output.Result, held: str) -> None:
@@ -130,7 +132,7 @@ def test_one_column_gives_way_and_takes_the_room_that_is_left() -> None:
 @pytest.mark.parametrize("width", [80, 100, 132])
 def test_no_line_of_a_table_is_wider_than_the_terminal(width: int) -> None:
     many = [patch("ROLLING_OUT", number, author="someone-with-a-long-name") for number in (7, 123456)]
-    for result in (output.patches(many), output.fleet([instance("a" * 63), instance("b")])):
+    for result in (patches.listing(many), fleet([instance("a" * 63), instance("b")])):
         lines = drawn(result, width).splitlines()
         assert len(lines) == 3
         assert max(len(line) for line in lines) <= width
@@ -139,7 +141,7 @@ def test_no_line_of_a_table_is_wider_than_the_terminal(width: int) -> None:
 
 def test_json_and_yaml_hold_the_whole_document() -> None:
     document = patch("APPLIED", reason="é\u2028\x85")
-    result = output.patch(document)
+    result = patches.row(document)
     assert json.loads(output._written(result, Format.JSON)) == document
     assert yaml.safe_load(output._written(result, Format.YAML)) == document
     assert output._written(result, Format.NAME) == "patch/784\n"
@@ -147,18 +149,18 @@ def test_json_and_yaml_hold_the_whole_document() -> None:
 
 
 def test_a_listing_keeps_the_shape_of_the_api() -> None:
-    result = output.patches([patch("APPLIED", 1), patch("QUEUED", 2)])
+    result = patches.listing([patch("APPLIED", 1), patch("QUEUED", 2)])
     assert [one["patch_id"] for one in json.loads(output._written(result, Format.JSON))["items"]] == [1, 2]
     assert output._written(result, Format.NAME) == "patch/1\npatch/2\n"
-    assert output._written(output.patches([]), Format.NAME) == ""
+    assert output._written(patches.listing([]), Format.NAME) == ""
 
 
 def test_a_story_tells_decision_progress_and_events() -> None:
-    told = drawn(output.story(patch("ROLLING_OUT", effective=1)))
+    told = drawn(patches.story(patch("ROLLING_OUT", effective=1)))
     for words in ("allow", "1/3 effective", "for pod-2, pod-3 to confirm", "holiday market", "09:00:00.000Z  QUEUED"):
         assert words in told
 
 
-@pytest.mark.parametrize("make", [output.patch, output.story, output.accepted])
+@pytest.mark.parametrize("make", [patches.row, patches.story, patches.accepted])
 def test_a_patch_with_nothing_in_it_can_still_be_shown(make: output.Shown) -> None:
     assert drawn(make({})).strip()

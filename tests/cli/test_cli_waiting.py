@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hms_cli.client import ClientError, LostError
+from hms_cli.errors import BusyError, ClientError, LostError
 from hms_cli.outcome import Code, Goal, Patch
 from hms_cli.waiting import INTERVAL, LOST_FOR, Clock, Wait, follow
 
@@ -103,6 +103,14 @@ def test_a_loss_that_lasts_is_told() -> None:
     with pytest.raises(LostError):
         follow(looking("QUEUED", LOST), Wait(Goal.UNDERWAY, None), lambda *_: None, time.clock)
     assert LOST_FOR < time.at - 100 < LOST_FOR + 3 * INTERVAL
+
+
+def test_who_is_asked_to_wait_looks_later() -> None:
+    time = Time()
+    look = looking("QUEUED", BusyError(Code.REJECTED, "too many", after=7), "APPLIED")
+    _, outcome = follow(look, Wait(Goal.UNDERWAY, 60), lambda *_: None, time.clock)
+    assert outcome.code is Code.OK
+    assert time.at - 100 == pytest.approx(INTERVAL + 7)
 
 
 def test_time_can_be_up_without_a_single_answer() -> None:

@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hms_cli import text
+from hms_cli import approvals, text
+from hms_cli.columns import facts
 from hms_cli.outcome import Patch
 
 SHORT = 19  # characters of a policy revision that tell two apart: "sha256:" and twelve
@@ -15,17 +16,10 @@ SHORT = 19  # characters of a policy revision that tell two apart: "sha256:" and
 def detail(patch: Patch) -> RenderableType:
     """Everything the API says of a patch, for people."""
     name, status = text.plain(f"patch/{patch.get('patch_id')}", "bold"), text.coloured(patch.get("status"))
-    head = Text("  ").join(part for part in (name, status, text.plain(patch.get("status_reason"))) if part)
-    return Group(head, _facts(patch), *_timeline(patch))
-
-
-def _facts(patch: Patch) -> Table:
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_column(style="dim", min_width=10)
-    facts.add_column(overflow="fold")
-    for name, value in [*_what(patch), *_who(patch), *_how_far(patch)]:
-        facts.add_row(f"  {name}", value)
-    return facts
+    mark, why = text.plain(text.mark(patch), text.ALARM), text.plain(patch.get("status_reason"))
+    head = Text("  ").join(part for part in (name, status, mark, why) if part)
+    told = [*_what(patch), *_neighbours(patch), *_who(patch), *_people(patch), *_how_far(patch)]
+    return Group(head, facts(told), *_timeline(patch))
 
 
 def _what(patch: Patch) -> Iterator[tuple[str, Text]]:
@@ -36,6 +30,18 @@ def _what(patch: Patch) -> Iterator[tuple[str, Text]]:
     yield "window", text.plain(text.window(patch))
     if patch.get("priority"):
         yield "priority", text.plain(patch["priority"])
+
+
+def _neighbours(patch: Patch) -> Iterator[tuple[str, Text]]:
+    """The patches before and after it, and the freezes around it."""
+    if patch.get("supersedes"):
+        yield "replaces", text.plain(text.listed([f"patch/{one}" for one in patch["supersedes"]]))
+    if patch.get("superseded_by") is not None:
+        yield "replaced", text.plain(f"by patch/{patch['superseded_by']}")
+    if patch.get("held_until"):
+        yield "frozen", text.plain(f"until {text.instant(patch['held_until'])}", "yellow")
+    if patch.get("freeze_exemption"):
+        yield "freeze", text.plain(f"does not hold it: {patch['freeze_exemption']}")
 
 
 def _who(patch: Patch) -> Iterator[tuple[str, Text]]:
@@ -49,6 +55,17 @@ def _who(patch: Patch) -> Iterator[tuple[str, Text]]:
         yield "decision", Text("  ").join([text.plain(verdict, style), text.plain(f"by policy {policy}", "dim")])
         for reason in decision.get("reasons") or ():
             yield "", text.plain(reason)
+
+
+def _people(patch: Patch) -> Iterator[tuple[str, Text]]:
+    """Whose approval is obliged, and what each has said."""
+    for one in approvals.obligations(patch):
+        waits = patch.get("status") == "AWAITING_APPROVAL" and one.missing
+        yield "approvals", text.plain(f"waiting for {one.missing}", "yellow") if waits else text.plain(one.asked)
+    for word in patch.get("approvals") or ():
+        said = f"{word.get('verdict')} by {word.get('approver')} ({word.get('role')}), {text.instant(word.get('at'))}"
+        comment = f": {word['comment']}" if word.get("comment") else ""
+        yield "", text.plain(f"{said}{comment}", "red" if word.get("verdict") == "reject" else "")
 
 
 def _how_far(patch: Patch) -> Iterator[tuple[str, Text]]:

@@ -1,0 +1,1 @@
+"""What the API answers, as results to print. Pure: a document goes in, a result comes out."""
