@@ -3,6 +3,7 @@
 import logging
 import shutil
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,13 +11,18 @@ import structlog
 from nacl.signing import SigningKey
 
 from hms_mgt.bus import RedisBus
+from hms_mgt.domain.rate import Rates
 from hms_mgt.governance import HttpGovernance
+from hms_mgt.identity import issuers
+from hms_mgt.identity.verify import Verifier
 from hms_mgt.orchestrators.files import sync_directory, write_durably
 from hms_mgt.parts import Parts
 from hms_mgt.ports import Orchestrator
 from hms_mgt.settings import Settings
 from hms_mgt.signer import Signer
 from hms_mgt.store.database import Database
+from hms_mgt.usecases.authenticate import Authenticator
+from hms_mgt.usecases.limits import Limits
 from hms_svc import wire
 
 
@@ -34,19 +40,41 @@ def build(settings: Settings) -> Parts:
     Raises:
         OSError: the key or the trust file cannot be read.
         ValueError: they hold something else.
+        Invalid: the issuers of tokens are not described as they must be.
     """
-    key = wire.load_signing_key((settings.keys / "mgt.key").read_text())
-    trust = wire.load_trust((settings.keys / "trust.json").read_text())
+    signer, trust = read_keys(settings.keys)
+    db, clock = Database(settings.database_url, signer), SystemClock()
     return Parts(
-        db=Database(settings.database_url),
+        db=db,
         bus=RedisBus(settings.redis_url),
         governance=HttpGovernance(settings.gov_url, trust.gov),
-        signer=Signer(key),
+        signer=signer,
         trust=trust,
-        clock=SystemClock(),
+        clock=clock,
         orchestrators=_orchestrators(settings),
         progress_deadline=timedelta(seconds=settings.progress_deadline_s),
+        authenticator=Authenticator(db, _verifier(settings), clock, time.monotonic),
+        limits=Limits(
+            Rates(settings.rate_per_token, settings.rate_per_tenant, settings.rate_failed_auth), time.monotonic
+        ),
+        audit_witness=settings.audit_witness,
     )
+
+
+def _verifier(settings: Settings) -> Verifier:
+    return Verifier(() if settings.oidc is None else issuers.load(settings.oidc), time.monotonic)
+
+
+def read_keys(directory: Path) -> tuple[Signer, wire.Trust]:
+    """Read MGT's key and the trust file.
+
+    Raises:
+        OSError: one of them cannot be read.
+        ValueError: they hold something else.
+    """
+    key = wire.load_signing_key((directory / "mgt.key").read_text())
+    trust = wire.load_trust((directory / "trust.json").read_text())
+    return Signer(key, trust.mgt), trust
 
 
 def _orchestrators(settings: Settings) -> dict[str, Orchestrator]:

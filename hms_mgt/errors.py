@@ -4,8 +4,8 @@ Every error a caller may see derives from `HmsError`. The API edge turns it into
 else that escapes is a bug and is shown as a bare 500 without its words.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 
 class Problem(NamedTuple):
@@ -30,14 +30,18 @@ def sayable(text: str) -> str:
 
 
 class HmsError(Exception):
-    """Base of all errors that callers may see. `code` is stable; the words may change."""
+    """Base of all errors that callers may see. `code` is stable; the words may change.
+
+    `facts` are what a program needs to go on, beside the words: further members of the problem document.
+    """
 
     code = "error"
 
-    def __init__(self, detail: str, problems: Sequence[Problem] = ()) -> None:
+    def __init__(self, detail: str, problems: Sequence[Problem] = (), facts: Mapping[str, Any] | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.problems = tuple(problems)
+        self.facts = dict(facts or {})
 
 
 class Invalid(HmsError):
@@ -86,6 +90,36 @@ class Conflict(HmsError):
     """The thing is not in a state that allows this, or changed meanwhile."""
 
     code = "conflict"
+
+
+class PatchConflict(Conflict):
+    """Another patch sets the same knob at the same time; `facts` name it and the next free slot."""
+
+    code = "patch_conflict"
+
+
+class QuotaExceeded(Conflict):
+    """The tenant's quota would be exceeded; `facts` tell when and by how much."""
+
+    code = "quota_exceeded"
+
+
+class Frozen(Conflict):
+    """A freeze is on; `facts` name it and its end."""
+
+    code = "frozen"
+
+
+class PreconditionFailed(HmsError):
+    """If-Match names another state than the present one."""
+
+    code = "precondition_failed"
+
+
+class RateLimited(HmsError):
+    """Too many requests by this token or tenant; `facts["retry_after"]` tells in how many seconds to come again."""
+
+    code = "rate_limited"
 
 
 class KeyReused(HmsError):

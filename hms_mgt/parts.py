@@ -2,6 +2,7 @@
 
 import random
 from datetime import timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 from hms_mgt.bus import RedisBus
@@ -9,6 +10,8 @@ from hms_mgt.governance import HttpGovernance
 from hms_mgt.ports import Clock, Orchestrator
 from hms_mgt.signer import Signer
 from hms_mgt.store.database import Database
+from hms_mgt.usecases.authenticate import Authenticator
+from hms_mgt.usecases.limits import Limits
 from hms_mgt.usecases.review import Reviewer
 from hms_svc import wire
 
@@ -24,6 +27,10 @@ class Parts(NamedTuple):
     clock: Clock
     orchestrators: dict[str, Orchestrator]
     progress_deadline: timedelta
+    authenticator: Authenticator
+    limits: Limits
+    # Where the worker keeps the signed ends of the audit, outside the database.
+    audit_witness: Path | None = None
 
     @property
     def reviewer(self) -> Reviewer:
@@ -34,4 +41,5 @@ class Parts(NamedTuple):
         """Close what holds connections."""
         await self.bus.close()
         await self.governance.close()
+        await self.authenticator.close()
         await self.db.close()

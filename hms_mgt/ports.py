@@ -16,7 +16,10 @@ class Clock(Protocol):
 
 
 class Verdict(NamedTuple):
-    """GOV's answer about one patch: the signed envelope and what it says."""
+    """GOV's answer about one patch: the signed envelope and what it says.
+
+    An evaluation is unsigned: its envelope is empty and its decision has no id, so nothing can be approved with it.
+    """
 
     envelope: Mapping[str, Any]
     decision_id: str
@@ -37,6 +40,14 @@ class Governance(Protocol):
 
         Raises:
             Unavailable: when GOV does not answer, or its answer does not verify.
+        """
+        ...
+
+    async def evaluate(self, facts: Mapping[str, Any]) -> Verdict:
+        """Ask what the verdict on a patch would be, for a dry run. `facts["patch_id"]` may be 0: there is none yet.
+
+        Raises:
+            Unavailable: when GOV does not answer, or its answer cannot be read.
         """
         ...
 

@@ -1,10 +1,21 @@
 """What the control plane's processes are told from outside: environment variables, all named `HMS_*`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+
+def _database(url: str) -> str:
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        # Without the URL: it holds a password.
+        raise ValueError("must be a postgresql:// URL") from None
+    return url
 
 
 class Settings(BaseSettings):
@@ -12,13 +23,21 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HMS_", extra="ignore")
 
-    database_url: str = Field(description="postgresql:// URL; the login must be able to become hms_app")
+    database_url: Annotated[str, AfterValidator(_database)] = Field(
+        description="postgresql:// URL; the login must be able to become hms_app"
+    )
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="the broker")
     gov_url: str = Field(default="http://127.0.0.1:8081", description="the governance service")
     keys: Path = Field(default=Path("keys"), description="directory with mgt.key and trust.json")
     host: str = Field(default="127.0.0.1", description="address the API listens on")
     port: int = Field(default=8080, ge=0, le=65535, description="port the API listens on")
+    trusted_proxies: str = Field(default="", description="addresses or networks whose X-Forwarded-For is believed")
     orchestrator: Literal["none", "local"] = Field(default="none", description="who starts and stops instances")
     data: Path = Field(default=Path("hms-data"), description="where the local orchestrator keeps its instances")
     mgt_url: str = Field(default="", description="the API's URL as the local orchestrator's sidecars reach it")
+    oidc: Path | None = Field(default=None, description="file that names the issuers of tokens and what they are for")
+    rate_per_token: float = Field(default=200, gt=0, description="requests a second of one token, in each replica")
+    rate_per_tenant: float = Field(default=1000, gt=0, description="requests a second of one tenant, in each replica")
+    rate_failed_auth: float = Field(default=20, gt=0, description="refused credentials a second from one address")
+    audit_witness: Path | None = Field(default=None, description="file that keeps the audit's signed ends, outside")
     progress_deadline_s: float = Field(default=120, gt=0, description="a rollout not confirmed by then is halted")

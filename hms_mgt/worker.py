@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from hms_mgt.parts import Parts
-from hms_mgt.workers import collector, dispatcher, reviews, rollouts, scaler, scheduler, wakeup
+from hms_mgt.store import wakeup
+from hms_mgt.workers import collector, dispatcher, reviews, rollouts, scaler, scheduler
 from hms_mgt.workers.loop import Loop, run
+from hms_mgt.workers.witness import Witness
 
 
 def loops(parts: Parts) -> list[Loop]:
@@ -22,6 +24,8 @@ def loops(parts: Parts) -> list[Loop]:
     }
     if parts.orchestrators:
         steps["scaler"] = partial(scaler.step, db, parts.orchestrators, clock)
+    if parts.audit_witness is not None:
+        steps["witness"] = partial(Witness(parts.audit_witness).step, db)
     return [Loop(name, step, asyncio.Event()) for name, step in steps.items()]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hms_mgt.domain.approval import Approval
 from hms_mgt.domain.patch import Patch
 from hms_mgt.domain.rollout import Instance, Progress
 from hms_mgt.domain.window import rfc3339
@@ -79,6 +80,12 @@ class PatchView(BaseModel):
     created_at: str
     updated_at: str
     decision: dict[str, Any] | None = Field(description="What GOV decided: id, verdict, reasons, policy revision")
+    obligations: list[Any] = Field(description="What GOV asks of people before the patch may go on")
+    break_glass: bool = Field(description="Whether it was submitted as an emergency")
+    supersedes: list[int]
+    superseded_by: int | None
+    freeze_exemption: str | None = Field(description="Why no freeze holds it")
+    held_until: str | None = Field(description="While a freeze holds it: until when")
 
 
 class PatchPage(BaseModel):
@@ -109,6 +116,16 @@ class ReceiptView(BaseModel):
     detail: str
 
 
+class WordView(BaseModel):
+    """What one person said about a patch that waited for approval."""
+
+    approver: str
+    role: str
+    verdict: str
+    comment: str
+    at: str
+
+
 class ReplicasView(BaseModel):
     """What the orchestrator was asked for and what runs."""
 
@@ -131,6 +148,7 @@ class PatchDetail(PatchView):
     """A patch with its history and its receipts."""
 
     progress: ProgressView
+    approvals: list[WordView]
     events: list[EventView]
     receipts: list[ReceiptView]
 
@@ -176,6 +194,12 @@ def patch_fields(patch: Patch) -> dict[str, Any]:
         "created_at": rfc3339(patch.created_at),
         "updated_at": rfc3339(patch.updated_at),
         "decision": None if patch.decision_summary is None else dict(patch.decision_summary),
+        "obligations": list(patch.obligations),
+        "break_glass": spec.break_glass,
+        "supersedes": list(spec.supersedes),
+        "superseded_by": patch.superseded_by,
+        "freeze_exemption": patch.freeze_exemption,
+        "held_until": None if patch.held_until is None else rfc3339(patch.held_until),
     }
 
 
@@ -202,6 +226,11 @@ def event_view(event: Event) -> EventView:
             "detail": event.detail,
         }
     )
+
+
+def word_view(word: Approval) -> WordView:
+    """Show what one person said about a patch."""
+    return WordView(**{**word._asdict(), "at": rfc3339(word.at)})
 
 
 def receipt_view(receipt: Receipt) -> ReceiptView:

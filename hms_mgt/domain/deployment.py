@@ -57,7 +57,13 @@ def applicable(deployment: Deployment, patches: Iterable[Patch], now: datetime) 
         for patch in patches
         if patch.spec.window.started(now) and not patch.spec.window.over(now) and selects(patch, deployment)
     ]
-    return sorted(here, key=lambda patch: (patch.spec.priority, patch.approval_order or 0, patch.id))
+    return sorted(here, key=fold_place)
+
+
+def fold_place(patch: Patch) -> tuple[int, bool, int, int]:
+    """Return where a patch stands in the fold: by priority, then as approved; who waits for approval comes after."""
+    order = patch.approval_order
+    return patch.spec.priority, order is None, order or 0, patch.id
 
 
 def selects(patch: Patch, deployment: Deployment) -> bool:

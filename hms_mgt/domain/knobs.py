@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hms_mgt.domain.quantity import is_quantity
 from hms_mgt.errors import Problem, pointer
 
 MOST_KNOBS = 200
@@ -11,7 +12,6 @@ DEEPEST = 8
 LONGEST_TEXT = 4096
 LARGEST_NUMBER = 2**53  # beyond it JSON readers disagree
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_QUANTITY = re.compile(r"\d{1,12}(\.\d{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 
 
 def _whole(least: int, most: int) -> Callable[[Any], str | None]:
@@ -26,9 +26,7 @@ def _whole(least: int, most: int) -> Callable[[Any], str | None]:
 
 
 def _quantity(value: Any) -> str | None:
-    if isinstance(value, str) and _QUANTITY.fullmatch(value):
-        return None
-    return "must be a quantity such as '500m' or '1Gi'"
+    return None if is_quantity(value) else "must be a quantity such as '500m' or '1Gi'"
 
 
 KNOWN: Mapping[str, Callable[[Any], str | None]] = {

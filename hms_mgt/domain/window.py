@@ -30,6 +30,10 @@ class Window(NamedTuple):
         """Tell whether the window has begun by `now`."""
         return self.start <= now
 
+    def meets(self, other: "Window") -> bool:
+        """Tell whether there is an instant at which both hold; windows that only touch do not meet."""
+        return not self.over(other.start) and not other.over(self.start)
+
 
 class WindowError(ValueError):
     """A window that cannot be; `problem` points into the patch document."""
@@ -52,7 +56,7 @@ def parse_window(document: Any, now: datetime) -> Window:
     for key in document:
         if key not in {"start", "end", "duration"}:
             raise WindowError(pointer("window", key), "unknown field; a window has start, end, duration")
-    start = _instant(document.get("start", "now"), "/window/start", now)
+    start = parse_instant(document.get("start", "now"), "/window/start", now)
     window = Window(start, _end(document, start, now))
     _check_order(window, now)
     return window
@@ -64,7 +68,7 @@ def _end(document: Mapping[str, Any], start: datetime, now: datetime) -> datetim
         raise WindowError("/window/duration", "give end or duration, not both")
     if duration is not None:
         return start + parse_duration(duration)
-    return None if end is None else _instant(end, "/window/end", now)
+    return None if end is None else parse_instant(end, "/window/end", now)
 
 
 def _check_order(window: Window, now: datetime) -> None:
@@ -92,11 +96,16 @@ def parse_duration(text: Any) -> timedelta:
     return timedelta(seconds=total)
 
 
-def _instant(value: Any, where: str, now: datetime) -> datetime:
+def parse_instant(value: Any, where: str, now: datetime) -> datetime:
+    """Read an RFC 3339 instant, or `now`. `where` is the pointer to it.
+
+    Raises:
+        WindowError: it is something else, has no timezone, or lies outside the years 1970 to 9000.
+    """
     if value == "now":
         return now
     if not isinstance(value, str) or len(value) > 40:
-        raise WindowError(where, f"must be {_FORMS}" + (", or now" if where.endswith("start") else ""))
+        raise WindowError(where, f"must be {_FORMS}" + ("" if where.endswith("end") else ", or now"))
     parsed = _moment(value)
     if parsed is None:
         raise WindowError(where, f"{value!r} is not {_FORMS}")

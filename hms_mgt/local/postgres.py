@@ -90,4 +90,5 @@ def _opened_no_wider_than_needed(*paths: Path) -> Iterator[None]:
     finally:
         if os.geteuid() == 0:
             for parent, mode in modes.items():
-                parent.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+                # The server is another user and of root's group, for which the rights of others do not count.
+                parent.chmod(stat.S_IMODE(mode) | stat.S_IXGRP | stat.S_IXOTH)

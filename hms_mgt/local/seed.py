@@ -14,7 +14,8 @@ from hms_mgt.orchestrators.files import write_durably
 from hms_mgt.secret import digest, new_token
 from hms_mgt.store import catalog, tokens
 from hms_mgt.store.database import EVERY_TENANT, Database
-from hms_mgt.usecases.register import NewDeployment, register_deployment, register_tenant, register_token
+from hms_mgt.usecases.register import NewDeployment, register_deployment, register_tenant
+from hms_mgt.usecases.tokens import register_token
 
 # Whom the tokens are for when nobody says otherwise.
 DEFAULT_TENANT = "DEFAULT"
@@ -92,7 +93,7 @@ async def _fitting(db: Database, token: str | None, scope: _Scope) -> str:
     return token if stored is None or (stored.role, stored.tenant) == scope else new_token()
 
 
-async def _stored(db: Database, token: str) -> tokens.StoredToken | None:
+async def _stored(db: Database, token: str) -> tokens.KnownToken | None:
     async with db.transaction(EVERY_TENANT) as tx:
         return await tokens.find(tx, digest(token))
 

@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
-from hms_mgt.bootstrap import write_keys
+from hms_mgt.bootstrap import read_keys, write_keys
 from hms_mgt.errors import HmsError, Unavailable
 from hms_mgt.local import seed
 from hms_mgt.local.children import Children, Spec
@@ -29,6 +29,7 @@ from hms_mgt.orchestrators import home
 from hms_mgt.orchestrators import local as fleet
 from hms_mgt.orchestrators.files import write_durably
 from hms_mgt.orchestrators.free_port import is_free
+from hms_mgt.signer import Signer
 from hms_mgt.store.database import Database
 from hms_mgt.store.migrate import upgrade
 
@@ -226,6 +227,7 @@ class _Running:
             "HMS_MGT_URL": there.mgt_url,
             "HMS_KEYS": str(self._keys),
             "HMS_DATA": str(self._data),
+            "HMS_AUDIT_WITNESS": str(self._data / "audit-heads.jsonl"),
             "HMS_ORCHESTRATOR": "local",
             "HMS_HOST": "127.0.0.1",
             "HMS_PORT": there.mgt_url.rpartition(":")[2],
@@ -233,8 +235,14 @@ class _Running:
         for part in ("api", "worker"):
             self._children.start(Spec(part, [sys.executable, "-m", "hms_mgt", part], environment))
 
+    def _signer(self) -> Signer:
+        try:
+            return read_keys(self._keys)[0]
+        except ValueError as error:
+            raise Failed(f"{self._keys}: {error}") from None
+
     async def _seed(self, database_url: str) -> dict[str, str]:
-        db = Database(database_url)
+        db = Database(database_url, self._signer())
         try:
             return await seed.seed(db, self._data, demo=self._options.demo, now=datetime.now(UTC))
         finally:
@@ -266,15 +274,16 @@ class _Running:
         return len(live) >= len(laid_out) > 0 and all(client.get(one.url) for one in laid_out)
 
     def _report(self, there: Endpoints, tokens: dict[str, str]) -> None:
-        if self._options.ready_file is not None:
-            self._write_ready(self._options.ready_file, there, tokens)
         if not self._options.demo:
             # A URL from outside may hold a password; whoever gave it knows it.
             known = there.database_url if self._postgres is not None else "..."
             self._say(
                 f"the tokens in {self._data}/tokens.json are for the tenant {seed.DEFAULT_TENANT}; for another one:"
-                f" HMS_DATABASE_URL='{known}' hms-mgt token create --role release_manager --tenant NAME"
+                f" HMS_DATABASE_URL='{known}' HMS_KEYS='{self._keys}'"
+                " hms-mgt token create --role release_manager --tenant NAME"
             )
+        if self._options.ready_file is not None:
+            self._write_ready(self._options.ready_file, there, tokens)
         self._say(f"ready: {there.mgt_url} (data in {self._data}; Ctrl-C ends everything)")
 
     def _write_ready(self, target: Path, there: Endpoints, tokens: dict[str, str]) -> None:

@@ -25,6 +25,9 @@ async def take(tx: AsyncConnection, name: str, every: timedelta, now: datetime) 
     return (await tx.execute(taken)).one_or_none() is not None
 
 
+_WAKE = select(func.pg_notify(CHANNEL, ""))
+
+
 async def wake(tx: AsyncConnection) -> None:
     """Wake the workers when this transaction commits."""
-    await tx.execute(select(func.pg_notify(CHANNEL, "")))
+    await tx.execute(_WAKE)

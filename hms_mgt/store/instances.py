@@ -53,6 +53,12 @@ async def of_service(tx: AsyncConnection, tenant: str, service: str) -> list[Ins
     return [_instance(row) for row in await tx.execute(select(instance).where(mine).order_by(instance.c.id))]
 
 
+async def versions(tx: AsyncConnection, tenant: str, service: str) -> set[str]:
+    """Return the versions that a service's instances run."""
+    mine = and_(instance.c.tenant == tenant, instance.c.service == service, instance.c.gone_at.is_(None))
+    return set((await tx.execute(select(instance.c.version).where(mine).distinct())).scalars())
+
+
 async def fleet(tx: AsyncConnection, tenant: str | None, service: str | None, gone_since: datetime) -> list[Instance]:
     """Return all instances in scope, those gone before `gone_since` left out."""
     query = select(instance).where(or_(instance.c.gone_at.is_(None), instance.c.gone_at >= gone_since))

@@ -1,16 +1,20 @@
 """Patches: storing, reading, claiming, and the guarded change of status."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Row, Text, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hms_mgt.domain.patch import IN_STREAM, Patch, PatchSpec, Status
+from hms_mgt.domain.deployment import RESOURCE_KNOBS
+from hms_mgt.domain.patch import IN_STREAM, PLANNED, STANDING, Patch, PatchSpec, Status
 from hms_mgt.domain.window import Window
 from hms_mgt.store.tables import approval_order, instance, patch
 
-_WAITING = (Status.QUEUED, Status.APPROVED, Status.SCHEDULED)
+# A freeze may hold a patch beyond its start. `greatest` passes over NULL.
+_begins = func.greatest(patch.c.window_start, patch.c.held_until)
 
 
 class NewPatch(NamedTuple):
@@ -21,6 +25,7 @@ class NewPatch(NamedTuple):
     author_role: str
     idempotency_key: str | None
     body_digest: str
+    freeze_exemption: str | None = None
 
 
 class Filters(NamedTuple):
@@ -31,10 +36,12 @@ class Filters(NamedTuple):
     status: str | None = None
 
 
+_ADD = insert(patch).returning(patch.c.id)
+
+
 async def add(tx: AsyncConnection, new: NewPatch, now: datetime) -> int:
     """Store a patch as QUEUED. Returns its id."""
     spec = new.spec
-    statement = insert(patch).returning(patch.c.id)
     values = {
         "tenant": spec.tenant,
         "service": spec.service,
@@ -44,6 +51,9 @@ async def add(tx: AsyncConnection, new: NewPatch, now: datetime) -> int:
         "window_end": spec.window.end,
         "priority": spec.priority,
         "reason": spec.reason,
+        "supersedes": list(spec.supersedes),
+        "break_glass": spec.break_glass,
+        "freeze_exemption": new.freeze_exemption,
         "status": Status.QUEUED,
         "author": new.author,
         "author_role": new.author_role,
@@ -53,13 +63,16 @@ async def add(tx: AsyncConnection, new: NewPatch, now: datetime) -> int:
         "body_digest": new.body_digest,
         "next_attempt_at": now,
     }
-    return int((await tx.execute(statement, values)).scalar_one())
+    return int((await tx.execute(_ADD, values)).scalar_one())
 
 
 async def by_idempotency_key(tx: AsyncConnection, author: str, key: str) -> tuple[Patch, str] | None:
-    """Find the patch that an earlier request with this key made, with the digest of that request's body."""
+    """Find the patch that an earlier request with this key made, with the digest of that request's body.
+
+    Who may act in every tenant may have used one key in several, under one name: the first counts.
+    """
     query = select(patch).where(patch.c.author == author, patch.c.idempotency_key == key)
-    row = (await tx.execute(query)).one_or_none()
+    row = (await tx.execute(query.order_by(patch.c.id).limit(1))).one_or_none()
     return None if row is None else (_patch(row), row.body_digest)
 
 
@@ -134,16 +147,16 @@ async def next_approval_order(tx: AsyncConnection) -> int:
 
 async def due(tx: AsyncConnection, now: datetime) -> list[int]:
     """Return the ids of the patches whose window began or ended by `now` and whose status does not say so."""
-    starts = and_(patch.c.status.in_((Status.APPROVED, Status.SCHEDULED)), patch.c.window_start <= now)
-    ends = and_(patch.c.status.in_((*_WAITING, *IN_STREAM)), patch.c.window_end <= now)
+    starts = and_(patch.c.status.in_(PLANNED), _begins <= now)
+    ends = and_(patch.c.status.in_(STANDING), patch.c.window_end <= now)
     query = select(patch.c.id).where(or_(starts, ends)).order_by(patch.c.id).limit(100)
     return list((await tx.execute(query)).scalars())
 
 
 async def next_instant(tx: AsyncConnection) -> datetime | None:
     """Return when the next window begins or ends, or `None` when none is ahead."""
-    starts = select(func.min(patch.c.window_start)).where(patch.c.status.in_((Status.APPROVED, Status.SCHEDULED)))
-    ends = select(func.min(patch.c.window_end)).where(patch.c.status.in_((*_WAITING, *IN_STREAM)))
+    starts = select(func.min(_begins)).where(patch.c.status.in_(PLANNED))
+    ends = select(func.min(patch.c.window_end)).where(patch.c.status.in_(STANDING))
     query = select(func.least(starts.scalar_subquery(), ends.scalar_subquery()))
     instant: datetime | None = (await tx.execute(query)).scalar_one()
     return instant
@@ -164,9 +177,76 @@ async def moving(tx: AsyncConnection) -> list[int]:
 
 async def to_carry(tx: AsyncConnection, tenant: str) -> list[Patch]:
     """Return the patches that the tenant's streams carry now or will at their start."""
-    statuses = (*IN_STREAM, Status.APPROVED, Status.SCHEDULED)
-    query = select(patch).where(patch.c.tenant == tenant, patch.c.status.in_(statuses))
+    query = select(patch).where(patch.c.tenant == tenant, patch.c.status.in_(IN_STREAM | PLANNED))
     return [_patch(row) for row in await tx.execute(query)]
+
+
+async def standing(tx: AsyncConnection, tenant: str, service: str | None = None) -> list[Patch]:
+    """Return the tenant's patches that are in force or on their way there, oldest first."""
+    query = select(patch).where(patch.c.tenant == tenant, patch.c.status.in_(STANDING)).order_by(patch.c.id)
+    if service is not None:
+        query = query.where(patch.c.service == service)
+    return [_patch(row) for row in await tx.execute(query)]
+
+
+async def counting(tx: AsyncConnection, tenant: str, window: Window) -> list[Patch]:
+    """Return the standing patches that count for the tenant's quota inside a window, oldest first.
+
+    Those are the ones that ask for resources, and the ones that end others by superseding them.
+    """
+    asks = patch.c.changes.has_any(array(list(RESOURCE_KNOBS)))
+    query = select(patch).where(
+        patch.c.tenant == tenant,
+        patch.c.status.in_(STANDING),
+        or_(asks, func.cardinality(patch.c.supersedes) > 0),
+        or_(patch.c.window_end.is_(None), patch.c.window_end > window.start),
+    )
+    if window.end is not None:
+        query = query.where(patch.c.window_start < window.end)
+    return [_patch(row) for row in await tx.execute(query.order_by(patch.c.id))]
+
+
+_RIVALS = (
+    select(patch)
+    .where(
+        patch.c.tenant == bindparam("tenant"),
+        patch.c.service == bindparam("service"),
+        patch.c.status.in_(STANDING),
+        patch.c.priority == bindparam("priority"),
+        or_(patch.c.window_end.is_(None), patch.c.window_end > bindparam("start")),
+        patch.c.changes.has_any(bindparam("names", type_=ARRAY(Text))),
+    )
+    .order_by(patch.c.id)
+)
+
+
+async def rivals(tx: AsyncConnection, spec: PatchSpec) -> list[Patch]:
+    """Return the patches that may be in a new one's way, oldest first; the caller tells which really are.
+
+    They are of its priority, are not over before it starts, and name something that it names at the top.
+    """
+    asked = {"tenant": spec.tenant, "service": spec.service, "priority": spec.priority, "start": spec.window.start}
+    return [_patch(row) for row in await tx.execute(_RIVALS, {**asked, "names": list(spec.changes)})]
+
+
+async def lock_all(tx: AsyncConnection, patch_ids: Sequence[int]) -> list[Patch]:
+    """Lock and read patches, the newest first, as everybody does who locks several: no two wait for each other."""
+    query = select(patch).where(patch.c.id.in_(patch_ids)).order_by(patch.c.id.desc()).with_for_update()
+    return [_patch(row) for row in await tx.execute(query)]
+
+
+async def several(tx: AsyncConnection, patch_ids: Sequence[int]) -> list[Patch]:
+    """Read patches, oldest first."""
+    query = select(patch).where(patch.c.id.in_(patch_ids)).order_by(patch.c.id)
+    return [_patch(row) for row in await tx.execute(query)]
+
+
+_LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("key", type_=Text), 0)))
+
+
+async def lock_service(tx: AsyncConnection, tenant: str, service: str) -> None:
+    """Become the only one that submits for this service until the transaction ends."""
+    await tx.execute(_LOCK, {"key": f"submit:{tenant}:{service}"})
 
 
 async def in_stream(tx: AsyncConnection, tenant: str, service: str) -> list[Patch]:
@@ -186,6 +266,8 @@ def _patch(row: Row[Any]) -> Patch:
             window=Window(row.window_start, row.window_end),
             priority=row.priority,
             reason=row.reason,
+            supersedes=tuple(row.supersedes),
+            break_glass=row.break_glass,
         ),
         status=Status(row.status),
         status_reason=row.status_reason,
@@ -199,4 +281,8 @@ def _patch(row: Row[Any]) -> Patch:
         decision_summary=row.decision_summary,
         rollout_started_at=row.rollout_started_at,
         ending=None if row.ending is None else Status(row.ending),
+        obligations=tuple(row.obligations),
+        freeze_exemption=row.freeze_exemption,
+        held_until=row.held_until,
+        superseded_by=row.superseded_by,
     )

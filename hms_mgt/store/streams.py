@@ -1,5 +1,7 @@
 """Streams: one revision after the other for each tenant and service, and the outbox that carries them out."""
 
+import base64
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -78,6 +80,34 @@ async def entries(tx: AsyncConnection, tenant: str, service: str, revision: int)
         stream_revision.c.revision == revision,
     )
     return (await tx.execute(query)).scalar_one_or_none()
+
+
+async def patch_ids(tx: AsyncConnection, tenant: str, service: str, revision: int) -> list[int] | None:
+    """Return the ids of the patches the stream held at a revision, or `None` when there is no such revision."""
+    held = await entries(tx, tenant, service, revision)
+    return None if held is None else [_patch_id(entry) for entry in held]
+
+
+class Past(NamedTuple):
+    """What a stream held at one of its revisions."""
+
+    revision: int
+    at: datetime
+    patch_ids: list[int]
+
+
+async def page(tx: AsyncConnection, tenant: str, service: str, before: int | None, limit: int) -> list[Past]:
+    """List a stream's revisions, newest first, those below `before`."""
+    mine = (stream_revision.c.tenant == tenant) & (stream_revision.c.service == service)
+    query = select(stream_revision).where(mine).order_by(stream_revision.c.revision.desc()).limit(limit)
+    if before is not None:
+        query = query.where(stream_revision.c.revision < before)
+    return [Past(row.revision, row.at, [_patch_id(one) for one in row.entries]) for row in await tx.execute(query)]
+
+
+def _patch_id(entry: Mapping[str, Any]) -> int:
+    """Read whose decision an entry carries. It was verified before it was stored."""
+    return int(json.loads(base64.b64decode(entry["decision"]["payload"]))["patch_id"])
 
 
 async def pending_streams(tx: AsyncConnection) -> list[tuple[str, str]]:

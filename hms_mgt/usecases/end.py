@@ -22,11 +22,10 @@ class Request(NamedTuple):
     actor: Actor
     patch_id: int
     reason: str
-    request_id: str
 
     def to(self, status: Status) -> To:
         """Return the step this request asks for."""
-        return To(status, self.actor.name, self.reason, self.request_id)
+        return To(status, self.actor, self.reason)
 
 
 async def cancel(db: Database, signer: Signer, asked: Request, now: datetime) -> Patch:
@@ -71,8 +70,12 @@ async def end_by_clock(tx: AsyncConnection, signer: Signer, patch: Patch, now: d
     elif patch.status is Status.QUEUED:
         words = f"{ended} before the patch was approved"
         await move(tx, signer, patch, To(Status.REJECTED, "hms-mgt", words), now)
+    elif patch.status is Status.AWAITING_APPROVAL:
+        words = f"{ended} before everybody had approved"
+        await move(tx, signer, patch, To(Status.CANCELLED, "hms-mgt", words), now)
     else:
-        await move(tx, signer, patch, To(Status.CANCELLED, "hms-mgt", f"{ended} before it began"), now)
+        held = "" if patch.held_until is None else f": {patch.status_reason}"
+        await move(tx, signer, patch, To(Status.CANCELLED, "hms-mgt", f"{ended} before it began{held}"), now)
 
 
 async def _locked(tx: AsyncConnection, patch_id: int) -> Patch:

@@ -14,6 +14,7 @@ from hms_mgt.store import catalog, instances, patches
 from hms_mgt.store.database import EVERY_TENANT, Database
 from hms_mgt.usecases.each import each
 from hms_mgt.usecases.move import To, move
+from hms_mgt.usecases.supersede import supersede
 
 _ACTOR = "hms-mgt"
 
@@ -55,7 +56,8 @@ async def _advance(tx: AsyncConnection, signer: Signer, patch: Patch, now: datet
         await move(tx, signer, patch, To(Status.HALTED, _ACTOR, halt), now)
     elif patch.status is Status.ROLLING_OUT and rollout.applied(seen):
         words = f"in effect on {len(seen.effective)} instances"
-        await move(tx, signer, patch, To(Status.APPLIED, _ACTOR, words), now)
+        applied = await move(tx, signer, patch, To(Status.APPLIED, _ACTOR, words), now)
+        await supersede(tx, signer, applied, now)
 
 
 async def _finish_reverting(tx: AsyncConnection, signer: Signer, patch: Patch, now: datetime) -> None:

@@ -4,14 +4,14 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hms_mgt.domain.patch import TERMINAL, Patch, Status
+from hms_mgt.domain.patch import PLANNED, TERMINAL, Patch, Status
 from hms_mgt.ports import Clock
 from hms_mgt.signer import Signer
-from hms_mgt.store import patches
+from hms_mgt.store import freezes, patches
 from hms_mgt.store.database import EVERY_TENANT, Database
+from hms_mgt.usecases.begin import begin
 from hms_mgt.usecases.each import each
 from hms_mgt.usecases.end import end_by_clock
-from hms_mgt.usecases.review import begin
 
 
 async def keep_time(db: Database, signer: Signer, clock: Clock) -> datetime | None:
@@ -21,11 +21,17 @@ async def keep_time(db: Database, signer: Signer, clock: Clock) -> datetime | No
     async def move_on(tx: AsyncConnection, patch: Patch) -> None:
         if patch.spec.window.over(now) and patch.status not in {*TERMINAL, Status.REVERTING}:
             await end_by_clock(tx, signer, patch, now)
-        elif patch.spec.window.started(now) and patch.status in {Status.APPROVED, Status.SCHEDULED}:
+        elif patch.spec.window.started(now) and patch.status in PLANNED and not _held(patch, now):
             await begin(tx, signer, patch, now)
 
     async with db.transaction(EVERY_TENANT) as tx:
+        # A patch that was being held while its freeze was being lifted may have missed that.
+        await freezes.release_unfrozen(tx, now)
         due = await patches.due(tx, now)
     await each(db, due, move_on)
     async with db.transaction(EVERY_TENANT) as tx:
         return await patches.next_instant(tx)
+
+
+def _held(patch: Patch, now: datetime) -> bool:
+    return patch.held_until is not None and patch.held_until > now

@@ -1,50 +1,39 @@
-"""Registers tenants, deployments and tokens: what operators do from the machine itself."""
+"""Registers tenants and deployments: what operators do from the machine itself."""
 
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hms_mgt.domain import ids, knobs
+from hms_mgt.domain.access import OPERATOR
 from hms_mgt.domain.deployment import CARRIES, Deployment
 from hms_mgt.domain.quota import Quota
-from hms_mgt.errors import Conflict, Invalid, NotFound, Problem
-from hms_mgt.store import catalog, duties, tokens, trail
+from hms_mgt.errors import Invalid, Problem
+from hms_mgt.store import catalog, duties, trail
 from hms_mgt.store.database import EVERY_TENANT, Database
+from hms_mgt.usecases.govern import check_cap
 from hms_svc import selector, yaml_tree
-
-_OPERATOR = "operator"
 
 
 async def register_tenant(db: Database, name: str, quota: Quota, now: datetime) -> bool:
-    """Register a tenant with its quota. Returns False, and changes nothing, when it is known."""
+    """Register a tenant with its quota. Returns False, and changes nothing, when it is known.
+
+    Raises:
+        Invalid: the name is none, or the quota is beyond the platform cap.
+    """
     _check_id(name, "/tenant")
     async with db.transaction(EVERY_TENANT) as tx:
         if not await catalog.add_tenant(tx, name, now):
             return False
+        await check_cap(tx, quota)
         await catalog.put_quota(tx, name, quota)
-        detail = {"quota": quota._asdict()}
-        await trail.audit_act(tx, _act(name, "tenant.registered", f"tenant/{name}", detail), now)
+        act = trail.act_of(OPERATOR, name, "tenant.registered", f"tenant/{name}", after={"quota": quota.bounds()})
+        await trail.audit_act(tx, act, now)
         await duties.wake(tx)
     return True
-
-
-async def change_quota(db: Database, name: str, quota: Quota, now: datetime) -> None:
-    """Change a registered tenant's quota. Patches that were approved under the old one stay.
-
-    Raises:
-        Invalid: the tenant is unknown.
-    """
-    async with db.transaction(EVERY_TENANT) as tx:
-        await _check_tenant(tx, name)
-        before = await catalog.get_quota(tx, name)
-        await catalog.put_quota(tx, name, quota)
-        detail = {"quota": quota._asdict(), "before": before._asdict()}
-        await trail.audit_act(tx, _act(name, "quota.changed", f"tenant/{name}", detail), now)
-        await duties.wake(tx)
 
 
 class NewDeployment(NamedTuple):
@@ -69,45 +58,19 @@ async def register_deployment(db: Database, new: NewDeployment, now: datetime) -
     one = Deployment(tenant, service, _version(version), conf, _base(conf), orchestrator)
     async with db.transaction(EVERY_TENANT) as tx:
         await _check_tenant(tx, tenant)
+        known = await catalog.deployments(tx, tenant, service)
+        before = next((_shown(old) for old in known if old.version == version), None)
         await catalog.put_deployment(tx, one, now)
         subject = f"deployment/{tenant}/{service}/{version}"
-        # The text itself stands in the deployment.
-        detail = {"conf_sha256": hashlib.sha256(conf.encode()).hexdigest(), "orchestrator": orchestrator}
-        await trail.audit_act(tx, _act(tenant, "deployment.registered", subject, detail), now)
+        fields = {"before": before, "after": _shown(one)}
+        await trail.audit_act(tx, trail.act_of(OPERATOR, tenant, "deployment.registered", subject, **fields), now)
         await duties.wake(tx)
 
 
-async def register_token(db: Database, digest: str, what: tokens.StoredToken, now: datetime) -> None:
-    """Store a token by its hash.
-
-    Raises:
-        Conflict: another token has this name.
-    """
-    detail = {"role": what.role, "tenant": what.tenant}
-    try:
-        async with db.transaction(EVERY_TENANT) as tx:
-            await tokens.add(tx, digest, what, now)
-            await trail.audit_act(tx, _act(what.tenant, "token.created", f"token/{what.name}", detail), now)
-    except IntegrityError as error:
-        raise Conflict(f"a token named {what.name} exists already") from error
-
-
-async def revoke_token(db: Database, name: str, now: datetime) -> None:
-    """Revoke a token by its name; whoever holds it is not known from now on.
-
-    Raises:
-        NotFound: no token of this name is good.
-    """
-    async with db.transaction(EVERY_TENANT) as tx:
-        revoked = await tokens.revoke(tx, name, now)
-        if revoked is None:
-            raise NotFound(f"no token named {name} is good: there is none, or it was revoked already")
-        act = _act(revoked.tenant, "token.revoked", f"token/{name}", {"role": revoked.role})
-        await trail.audit_act(tx, act, now)
-
-
-def _act(tenant: str | None, action: str, subject: str, detail: Mapping[str, Any]) -> trail.Act:
-    return trail.Act(tenant, _OPERATOR, action, subject, detail)
+def _shown(one: Deployment) -> dict[str, Any]:
+    """Show a deployment as the audit tells it: with all of its base, which patches are folded onto."""
+    digest = hashlib.sha256(one.conf.encode()).hexdigest()
+    return {"conf": one.conf, "conf_sha256": digest, "base": one.base, "orchestrator": one.orchestrator}
 
 
 def _check_id(name: str, pointer: str) -> None:

@@ -7,24 +7,29 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from nacl.signing import SigningKey
 
-from hms_mgt.domain.access import Role
+from hms_mgt.domain.access import OPERATOR, Role
 from hms_mgt.local.seed import DEFAULT_TENANT, DEMO_TENANT, seed
 from hms_mgt.secret import digest
+from hms_mgt.signer import Signer
 from hms_mgt.store import tokens
 from hms_mgt.store.database import EVERY_TENANT, Database
-from hms_mgt.usecases.register import revoke_token
+from hms_mgt.usecases.tokens import revoke_token
 
 from .killed import run
 
 _SEED = """
 from datetime import UTC, datetime
+from nacl.signing import SigningKey
 from hms_mgt.local.seed import seed
+from hms_mgt.signer import Signer
 from hms_mgt.store.database import Database
 where, name, nth, url, data = sys.argv[1:]
 die_after(where, name, int(nth))
-asyncio.run(seed(Database(url), Path(data), demo=True, now=datetime.now(UTC)))
+asyncio.run(seed(Database(url, Signer(SigningKey(bytes(32)))), Path(data), demo=True, now=datetime.now(UTC)))
 """
+SIGNER = Signer(SigningKey(bytes(32)))
 _OF_A_TENANT = {"release_manager", "viewer", "approver"}
 
 
@@ -33,7 +38,7 @@ def start(url: str, data: Path, *, demo: bool = True) -> dict[str, str]:
     data.mkdir(exist_ok=True)
 
     async def act() -> dict[str, str]:
-        db = Database(url)
+        db = Database(url, SIGNER)
         try:
             return await seed(db, data, demo=demo, now=datetime.now(UTC))
         finally:
@@ -46,7 +51,7 @@ def scopes(url: str, made: dict[str, str]) -> dict[str, tuple[str, str | None]]:
     """Ask the database what each token is good for."""
 
     async def act() -> dict[str, tuple[str, str | None]]:
-        db = Database(url)
+        db = Database(url, None)
         async with db.transaction(EVERY_TENANT) as tx:
             found = {name: await tokens.find(tx, digest(token)) for name, token in made.items()}
         await db.close()
@@ -111,8 +116,8 @@ def test_a_token_that_was_revoked_is_replaced(database: str, tmp_path: Path) -> 
     before = start(database, tmp_path)
 
     async def revoke() -> None:
-        db = Database(database)
-        await revoke_token(db, "viewer", datetime.now(UTC))
+        db = Database(database, SIGNER)
+        await revoke_token(db, OPERATOR, "viewer", datetime.now(UTC))
         await db.close()
 
     asyncio.run(revoke())

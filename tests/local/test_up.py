@@ -100,7 +100,8 @@ def test_given_keys_are_used_and_the_tokens_are_of_the_default_tenant(place: Pat
         assert ready["trust_file"] == str(place / "mine" / "trust.json")
         assert not (data / "keys").exists()
         assert f"using the keys in {place}/mine (HMS_KEYS)" in log.read_text()
-        assert f"HMS_DATABASE_URL='{ready['database_url']}' hms-mgt token create" in log.read_text()
+        settings = f"HMS_DATABASE_URL='{ready['database_url']}' HMS_KEYS='{place}/mine'"
+        assert f"{settings} hms-mgt token create" in log.read_text()
         tokens = ready["tokens"]
         assert isinstance(tokens, dict)
         scope = "SELECT tenant FROM token WHERE hash = %s"

@@ -1,6 +1,7 @@
 """A real Postgres for each test process, a fresh database for each test, and the parts around it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,16 +12,22 @@ import pytest
 from nacl.signing import SigningKey
 
 from hms_mgt.api.app import create_app
+from hms_mgt.api.sse import Pace
 from hms_mgt.domain.access import Role
 from hms_mgt.domain.quota import Quota
+from hms_mgt.domain.rate import Rates
 from hms_mgt.errors import Unavailable
+from hms_mgt.identity.verify import Verifier
 from hms_mgt.ports import AckEntry, Verdict
 from hms_mgt.secret import digest
 from hms_mgt.signer import Signer
 from hms_mgt.store.database import Database
 from hms_mgt.store.tokens import StoredToken
-from hms_mgt.usecases.register import NewDeployment, register_deployment, register_tenant, register_token
+from hms_mgt.usecases.authenticate import Authenticator
+from hms_mgt.usecases.limits import Limits
+from hms_mgt.usecases.register import NewDeployment, register_deployment, register_tenant
 from hms_mgt.usecases.review import Reviewer
+from hms_mgt.usecases.tokens import register_token
 from hms_svc import wire
 
 CONF = "rate_limit_rps: 50  # per client\nreplicas: 3\n"
@@ -44,6 +51,9 @@ class SetClock:
 
     def forward(self, **by: float) -> None:
         self.instant += timedelta(**by)
+
+    def monotonic(self) -> float:
+        return self.instant.timestamp()
 
 
 class SetGovernance:
@@ -70,14 +80,19 @@ class SetGovernance:
             "decision_id": "d-1",
             "verdict": verdict,
             "reasons": self.denials,
-            "obligations": [],
+            "obligations": self.obligations,
             "policy_revision": "sha256:0",
             "issued": "2026-11-23T12:00:00Z",
             "expires": facts["window"]["end"],
+            **({"break_glass": True} if facts.get("break_glass") else {}),
         }
         envelope = wire.seal(wire.DECISION, statement, self.key)
         reasons, obligations = tuple(self.denials), tuple(self.obligations)
         return Verdict(envelope, "d-1", not self.denials, reasons, "sha256:0", obligations, self.expires)
+
+    async def evaluate(self, facts: Mapping[str, Any]) -> Verdict:
+        """Say what `decide` would, unsigned."""
+        return (await self.decide(facts))._replace(envelope={}, decision_id="")
 
 
 class SetBus:
@@ -123,20 +138,23 @@ class SetBus:
 class World:
     """The control plane around one fresh database, everything else in a test's hands."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, mgt_key: SigningKey | None = None) -> None:
         self.url = url
-        self.db = Database(url, pool_size=5)
         self.clock = SetClock()
         self.governance = SetGovernance()
         self.bus = SetBus()
-        self.mgt_key = SigningKey.generate()
+        self.mgt_key = mgt_key or SigningKey.generate()
         self.signer = Signer(self.mgt_key)
+        self.db = Database(url, self.signer, pool_size=5)
         self.trust = wire.Trust((self.governance.key.verify_key,), (self.mgt_key.verify_key,))
         self.reviewer = Reviewer(self.db, self.governance, self.signer, self.clock, lambda: 0.5)
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(create_app(self), raise_app_exceptions=False),  # type: ignore[arg-type]
-            base_url="http://mgt",
-        )
+        # What these remember ages by the real clock, for the other one may stand still.
+        self.authenticator = Authenticator(self.db, Verifier((), time.monotonic), self.clock, time.monotonic)
+        self.limits = Limits(Rates(1e6, 1e6, 1e6), time.monotonic)
+        # Who does not ask for an event stream does not wait for one.
+        app = create_app(self, Pace(idle=0.01))  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://mgt")
 
     async def populate(self) -> None:
         """Two tenants that run the same service, and a token for each role and tenant, named `role@tenant`."""
@@ -171,6 +189,7 @@ class World:
 
     async def close(self) -> None:
         await self.client.aclose()
+        await self.authenticator.close()
         await self.db.close()
 
 

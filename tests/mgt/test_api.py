@@ -102,6 +102,17 @@ def test_each_rule_answers_422_with_the_pointer_and_stores_nothing(
     play(scene)
 
 
+def test_one_name_in_two_tenants_has_keys_of_its_own_in_each(play: Play) -> None:
+    async def scene(world: World) -> None:
+        keyed: dict[str, Any] = {"headers": {"Idempotency-Key": "one"}}
+        first = await world.call("POST", "/api/patch", json=PATCH, **keyed)
+        world.sql("UPDATE patch SET author = 'release_manager@VA' RETURNING 1")
+        answer = await world.call("POST", "/api/patch", "release_manager@VA", json=changed(tenant="VA"), **keyed)
+        assert (first.status_code, answer.status_code) == (202, 202)
+
+    play(scene)
+
+
 def test_all_problems_come_at_once(play: Play) -> None:
     async def scene(world: World) -> None:
         document = changed(changes={"rate_limit_rps": 5000, "replicas": 0}, priority=9999, service="")
@@ -160,7 +171,9 @@ def test_json_and_yaml_bodies_are_the_same_request(play: Play) -> None:
         assert answer.status_code == 202
         assert answer.headers["location"] == f"/api/patch/{answer.json()['patch_id']}"
         assert answer.json()["status"] == "QUEUED"
-        one, two = await world.shown(answer.json()["patch_id"]), await world.shown(await world.submit())
+        one = await world.shown(answer.json()["patch_id"])
+        await world.call("POST", f"/api/patch/{one['patch_id']}/cancel")
+        two = await world.shown(await world.submit())
         for name in ("changes", "window", "service", "tenant", "version_selector", "priority"):
             assert one[name] == two[name]
 
@@ -182,10 +195,10 @@ def test_only_a_release_manager_posts_and_each_denial_is_audited(play: Play, rol
 
 def test_the_use_case_itself_asks_for_the_role(play: Play) -> None:
     async def scene(world: World) -> None:
-        asked = Submission(dict(PATCH), "digest", None, "request")
+        asked = Submission(dict(PATCH), "digest", None)
         for role in set(Role) - {Role.RELEASE_MANAGER}:
             with pytest.raises(Forbidden):
-                await submit(world.db, Actor("x", role, None), asked, world.clock.now())
+                await submit(world.db, world.signer, Actor("x", role, None), asked, world.clock.now())
         assert world.sql("SELECT count(*) FROM patch") == [(0,)]
 
     play(scene)
@@ -194,7 +207,7 @@ def test_the_use_case_itself_asks_for_the_role(play: Play) -> None:
 def test_the_use_cases_that_end_a_patch_ask_for_the_role_themselves(play: Play) -> None:
     async def scene(world: World) -> None:
         patch_id = await world.submit()
-        asked = end.Request(Actor("x", Role.VIEWER, None), patch_id, "", "request")
+        asked = end.Request(Actor("x", Role.VIEWER, None), patch_id, "")
         for use_case in (end.cancel, end.roll_back):
             with pytest.raises(Forbidden):
                 await use_case(world.db, world.signer, asked, world.clock.now())
@@ -404,7 +417,7 @@ def test_a_retry_with_the_same_key_has_one_effect(play: Play) -> None:
 
 def test_listing_pages_by_cursor_and_filters(play: Play) -> None:
     async def scene(world: World) -> None:
-        made = [await world.submit() for _ in range(5)]
+        made = [await world.submit(priority=number) for number in range(5)]
         await world.call("POST", f"/api/patch/{made[0]}/cancel")
         seen: list[int] = []
         path: str | None = "/api/patch?limit=2"

@@ -45,6 +45,7 @@ class FakeGov:
         self.status = 200
         self.body = b"{}"
         self.heard: list[Any] = []
+        self.paths: list[str] = []
         self.hangs = threading.Event()
         self.hangs.set()
 
@@ -58,6 +59,7 @@ def gov() -> Iterator[tuple[FakeGov, str]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            fake.paths.append(self.path)
             fake.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             fake.hangs.wait(10)
             self.send_response(fake.status)
@@ -78,11 +80,11 @@ def gov() -> Iterator[tuple[FakeGov, str]]:
     server.server_close()
 
 
-def ask(url: str) -> Any:
+def ask(url: str, facts: dict[str, Any] = FACTS, method: str = "decide") -> Any:
     async def scene() -> Any:
         governance = HttpGovernance(url, [KEY.verify_key], timeout_s=0.3)
         try:
-            return await governance.decide(FACTS)
+            return await getattr(governance, method)(facts)
         finally:
             await governance.close()
 
@@ -113,6 +115,32 @@ def test_a_verdict_about_something_else_is_no_answer(gov: tuple[FakeGov, str], f
     fake.decides({**GOOD, field: {"a": 2} if field == "changes" else "other"})
     with pytest.raises(Unavailable, match=f"another {field}"):
         ask(url)
+
+
+def test_what_was_asked_as_an_emergency_was_judged_as_one_and_nothing_else_was(gov: tuple[FakeGov, str]) -> None:
+    fake, url = gov
+    emergency = {**FACTS, "break_glass": True}
+    fake.decides({**GOOD, "break_glass": True})
+    assert ask(url, emergency).allowed
+    for facts in (FACTS, {**FACTS, "break_glass": False}):
+        with pytest.raises(Unavailable, match="another break_glass"):
+            ask(url, facts)
+    for said in ({}, {"break_glass": False}, {"break_glass": 1}):
+        fake.decides({**GOOD, **said})
+        with pytest.raises(Unavailable, match="another break_glass"):
+            ask(url, emergency)
+
+
+def test_an_evaluation_is_shown_and_good_for_nothing_more(gov: tuple[FakeGov, str]) -> None:
+    fake, url = gov
+    told = {"verdict": "allow", "reasons": [], "obligations": [{"approvals": 2}], "policy_revision": "sha256:0"}
+    fake.body = json.dumps({**told, "decision_id": "d-1", "decision": {"payload": ""}, "expires": "soon"}).encode()
+    verdict = ask(url, {**FACTS, "patch_id": 0}, "evaluate")
+    assert (fake.paths, fake.heard[0]["patch_id"]) == (["/evaluations"], 0)
+    assert (verdict.allowed, verdict.obligations, verdict.policy_revision) == (True, ({"approvals": 2},), "sha256:0")
+    assert (verdict.envelope, verdict.expires) == ({}, None)
+    fake.body = json.dumps({**told, "verdict": "deny", "reasons": ["market day"]}).encode()
+    assert ask(url, FACTS, "evaluate").reasons == ("market day",)
 
 
 def test_what_is_obliged_and_until_when_it_holds_is_told(gov: tuple[FakeGov, str]) -> None:
@@ -162,6 +190,17 @@ def test_anything_but_a_verified_verdict_is_no_answer(
         ask(url)
 
 
-def test_a_gov_that_is_away_is_no_answer() -> None:
+@pytest.mark.parametrize("spoil", SPOILERS[2:], ids=range(len(SPOILERS) - 2))
+def test_anything_that_cannot_be_read_is_no_evaluation(
+    gov: tuple[FakeGov, str], spoil: Callable[[FakeGov], None]
+) -> None:
+    fake, url = gov
+    spoil(fake)
+    with pytest.raises(Unavailable):
+        ask(url, FACTS, "evaluate")
+
+
+@pytest.mark.parametrize("method", ["decide", "evaluate"])
+def test_a_gov_that_is_away_is_no_answer(method: str) -> None:
     with pytest.raises(Unavailable, match="cannot be reached"):
-        ask("http://127.0.0.1:1")
+        ask("http://127.0.0.1:1", method=method)

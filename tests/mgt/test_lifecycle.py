@@ -138,7 +138,8 @@ def test_a_rollout_whose_replicas_never_run_is_halted(play: Play) -> None:
 
 def test_a_patch_that_somebody_holds_locked_holds_up_no_other(play: Play) -> None:
     async def scene(world: World) -> None:
-        held, free = [await world.submit(window={"start": "now", "duration": "5s"}) for _ in range(2)]
+        window = {"start": "now", "duration": "5s"}
+        held, free = [await world.submit(window=window, priority=number) for number in range(2)]
         await review(world)
         world.clock.forward(seconds=5)
         async with world.db.transaction(EVERY_TENANT) as tx:
@@ -233,7 +234,7 @@ def test_cancel_before_and_rollback_after(play: Play) -> None:
     async def scene(world: World) -> None:
         fleet = Fleet(world)
         await fleet.report()
-        waiting, running = await world.submit(), await world.submit()
+        waiting, running = await world.submit(), await world.submit(priority=1)
         assert (await world.call("POST", f"/api/patch/{waiting}/cancel")).json()["status"] == "CANCELLED"
         await review(world)
         refused = await world.call("POST", f"/api/patch/{running}/cancel")
@@ -263,7 +264,7 @@ def test_each_step_has_its_event_and_audit_row_and_each_stream_step_its_revision
         await fleet.report()
         await step(world)
         events = world.sql("SELECT to_status FROM patch_event WHERE patch_id = %s ORDER BY id", patch_id)
-        audited = world.sql("SELECT detail ->> 'to' FROM audit WHERE subject = %s ORDER BY id", f"patch/{patch_id}")
+        audited = world.sql("SELECT after ->> 'status' FROM audit WHERE subject = %s ORDER BY id", f"patch/{patch_id}")
         assert [row[0] for row in events[1:]] == [row[0] for row in audited[1:]]
         assert len(events) == 6
         assert world.sql("SELECT revision FROM outbox ORDER BY 1") == [(1,), (2,)]
@@ -278,7 +279,7 @@ def test_what_goes_wrong_with_one_patch_stops_no_other(play: Play, monkeypatch: 
     async def scene(world: World) -> None:
         fleet = Fleet(world)
         await fleet.report()
-        broken, fine = await world.submit(), await world.submit(changes={"rate_limit_rps": 90})
+        broken, fine = await world.submit(), await world.submit(changes={"rate_limit_rps": 90}, priority=1)
         await review(world)
         await fleet.report()
         monkeypatch.setattr(rollout, "targets", _raising_for(broken, rollout.targets))

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
-
 from hms_mgt.ports import Verdict
-from hms_mgt.usecases.register import NewDeployment, register_deployment
-from tests.mgt.conftest import CONF, Play, World
-from tests.mgt.steps import NOW, review, step
+from tests.mgt.conftest import Play, World
+from tests.mgt.steps import review, step
 
 
 def test_gov_away_keeps_the_patch_queued_and_says_why(play: Play) -> None:
@@ -58,23 +55,12 @@ def test_gov_denies_and_the_reasons_are_shown(play: Play) -> None:
     play(scene)
 
 
-def test_what_gov_obliges_is_not_passed_over(play: Play) -> None:
-    async def scene(world: World) -> None:
-        world.governance.obligations = [{"approvals": 2}]
-        patch_id = await world.submit()
-        await review(world)
-        shown = await world.shown(patch_id)
-        assert (shown["status"], "approvals" in shown["status_reason"]) == ("REJECTED", True)
-        assert world.sql("SELECT count(*) FROM outbox") == [(0,)]
-
-    play(scene)
-
-
 def test_a_decision_that_ends_before_its_window_is_not_acted_on(play: Play) -> None:
     async def scene(world: World) -> None:
         world.governance.expires = world.clock.now().timestamp() + 60
         fits = await world.submit(window={"start": "now", "duration": "60s"})
-        longer, endless = await world.submit(), await world.submit(window={"start": "now"})
+        longer = await world.submit(changes={"replicas": 4})
+        endless = await world.submit(changes={"burst": 4}, window={"start": "now"})
         await review(world)
         assert (await world.shown(fits))["status"] == "ROLLING_OUT"
         for patch_id in (longer, endless):
@@ -83,43 +69,38 @@ def test_a_decision_that_ends_before_its_window_is_not_acted_on(play: Play) -> N
     play(scene)
 
 
-def test_the_quota_holds_at_every_moment_of_the_window(play: Play) -> None:
+def test_a_quota_that_shrank_since_the_submission_is_held_to(play: Play) -> None:
     async def scene(world: World) -> None:
-        await register_deployment(world.db, NewDeployment("IACB", "SEARCH_API", "2.1.0", CONF, "local"), NOW)
-
-        async def ask(replicas: int, start: int, end: int, **more: Any) -> str:
-            window = {"start": f"2026-11-24T{start:02}:00Z", "end": f"2026-11-24T{end:02}:00Z"}
-            patch_id = await world.submit(changes={"replicas": replicas}, window=window, **more)
-            await review(world)
-            return str((await world.shown(patch_id))["status"])
-
-        # Of 12, each of the two services has 3 without a patch.
-        assert await ask(9, 10, 12) == "SCHEDULED"
-        assert await ask(4, 11, 13, service="SEARCH_API") == "REJECTED", "9 + 4 at 11:00"
-        assert await ask(4, 12, 13, service="SEARCH_API") == "SCHEDULED", "the first ends as this begins"
-        assert await ask(1, 14, 15, priority=5) == "SCHEDULED"
-        assert await ask(10, 14, 16) == "REJECTED", "hidden until 15:00, then 10 + 3"
-        assert await ask(10, 14, 15) == "SCHEDULED", "hidden for all of its window"
+        patch_id = await world.submit(changes={"replicas": 12})
+        answer = await world.call("PUT", "/api/tenant/IACB/quota", "approver@IACB", json={"replicas": 11})
+        assert answer.status_code == 200, answer.text
+        await review(world)
+        shown = await world.shown(patch_id)
+        assert shown["status"] == "REJECTED"
+        assert "1 over the quota of 11" in shown["status_reason"]
 
     play(scene)
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"replicas": 13}, "over the quota of 12"),
-        ({"cpu": "500m"}, "no orchestrator carries out cpu"),
-    ],
-)
-def test_what_cannot_be_carried_out_is_rejected_with_the_reason(
-    play: Play, changes: dict[str, Any], words: str
-) -> None:
+def test_a_cap_that_was_set_since_the_submission_is_held_to(play: Play) -> None:
     async def scene(world: World) -> None:
-        patch_id = await world.submit(changes=changes)
+        patch_id = await world.submit()
+        caps = {"replicas": 12, "knobs": {"rate_limit_rps": 150}}
+        answer = await world.call("PUT", "/api/tenant/IACB/quota", "approver@IACB", json=caps)
+        assert answer.status_code == 200, answer.text
+        await review(world)
+        assert "at most 150" in (await world.shown(patch_id))["status_reason"]
+
+    play(scene)
+
+
+def test_what_nobody_carries_out_is_rejected_with_the_reason(play: Play) -> None:
+    async def scene(world: World) -> None:
+        patch_id = await world.submit(changes={"cpu": "500m"})
         await review(world)
         shown = await world.shown(patch_id)
         assert shown["status"] == "REJECTED"
-        assert words in shown["status_reason"]
+        assert "no orchestrator carries out cpu" in shown["status_reason"]
 
     play(scene)
 

@@ -30,7 +30,7 @@ def test_a_duty_or_lease_set_by_a_clock_that_was_ahead_is_not_waited_for(play: P
 
 def test_deltas_leave_in_order_after_the_snapshot_and_stay_pending_while_redis_is_away(play: Play) -> None:
     async def scene(world: World) -> None:
-        first, second = await world.submit(), await world.submit(changes={"rate_limit_rps": 90})
+        first, second = await world.submit(), await world.submit(changes={"rate_limit_rps": 90}, priority=1)
         await review(world)
         world.bus.away = True
         with pytest.raises(Unavailable):
@@ -82,7 +82,7 @@ def test_the_heartbeat_tells_each_tenant_its_own_heads_only(play: Play) -> None:
 def test_a_stream_takes_no_more_than_fits_one_message(play: Play) -> None:
     async def scene(world: World) -> None:
         large = {f"k{i}": "x" * 4000 for i in range(13)}
-        made = [await world.submit(changes=large) for _ in range(4)]
+        made = [await world.submit(changes=large, priority=number) for number in range(4)]
         await review(world)
         shown = [await world.shown(patch_id) for patch_id in made]
         assert [one["status"] for one in shown] == [*["ROLLING_OUT"] * 2, *["REJECTED"] * 2]

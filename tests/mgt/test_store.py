@@ -8,6 +8,7 @@ import pytest
 from alembic import command
 from psycopg import sql
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from hms_mgt.domain.patch import TRANSITIONS, Status
 from hms_mgt.errors import Conflict, Unavailable
@@ -29,7 +30,8 @@ def test_every_table_with_a_tenant_column_is_under_forced_row_level_security(dat
         role = connection.execute(
             "SELECT rolsuper, rolbypassrls, rolcanlogin FROM pg_roles WHERE rolname = 'hms_app'"
         ).fetchone()
-    assert {row[0] for row in forced} == set(TENANT_TABLES)
+    # The platform cap binds every tenant: each sees it, and only the platform sets it.
+    assert {row[0] for row in forced} == {*TENANT_TABLES, "platform_cap"}
     assert role == (False, False, False)
 
 
@@ -52,7 +54,7 @@ def test_a_transaction_sees_and_writes_its_own_tenant_only(play: Play) -> None:
 
 def test_the_scope_does_not_leak_to_the_next_user_of_a_pooled_connection(play: Play) -> None:
     async def scene(world: World) -> None:
-        single = Database(world.url, pool_size=1)
+        single = Database(world.url, None, pool_size=1)
         async with single.transaction("IACB"):
             pass
         async with single.engine.connect() as connection:
@@ -98,7 +100,7 @@ def test_the_migrations_lead_to_the_tables_and_back(postgres: str) -> None:
 
 def test_a_database_that_is_away_is_unavailable() -> None:
     async def scene() -> None:
-        db = Database("postgresql://postgres@127.0.0.1:1/postgres")
+        db = Database("postgresql://postgres@127.0.0.1:1/postgres", None)
         with pytest.raises(Unavailable):
             await db.ping()
         await db.close()
@@ -108,7 +110,7 @@ def test_a_database_that_is_away_is_unavailable() -> None:
 
 def test_a_database_that_accepts_and_says_nothing_is_unavailable_soon() -> None:
     async def scene(port: int) -> None:
-        db = Database(f"postgresql://postgres@127.0.0.1:{port}/postgres")
+        db = Database(f"postgresql://postgres@127.0.0.1:{port}/postgres", None)
         async with asyncio.timeout(12):
             with pytest.raises(Unavailable):
                 await db.ping()
@@ -124,6 +126,38 @@ def test_what_a_statement_was_given_is_not_in_its_error(play: Play) -> None:
             async with world.db.transaction("IACB") as tx:
                 await tx.execute(text("SELECT CAST(:secret AS integer) + 1").bindparams(secret="hunter2"))
         assert "parameters" not in str(caught.value) or "hidden" in str(caught.value)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("state", ["55P03", "40P01", "40001", "57014", "53300", "53100", "57P01", "57P03", "08006"])
+def test_a_database_in_trouble_is_unavailable(play: Play, state: str) -> None:
+    async def scene(world: World) -> None:
+        with pytest.raises(Unavailable, match="the database"):
+            async with world.db.transaction(EVERY_TENANT) as tx:
+                await tx.execute(text(f"DO $$ BEGIN RAISE 'no' USING ERRCODE = '{state}'; END $$"))
+
+    play(scene)
+
+
+def test_a_statement_that_takes_too_long_is_unavailable(play: Play) -> None:
+    async def scene(world: World) -> None:
+        async def wait() -> None:
+            async with world.db.transaction(EVERY_TENANT) as tx:
+                await tx.execute(text("SET LOCAL statement_timeout = '20ms'"))
+                await tx.execute(text("SELECT pg_sleep(5)"))
+
+        with pytest.raises(Unavailable, match="busy"):
+            await wait()
+
+    play(scene)
+
+
+def test_a_mistake_of_ours_is_no_trouble_of_the_database_whatever_its_words(play: Play) -> None:
+    async def scene(world: World) -> None:
+        with pytest.raises(IntegrityError):
+            async with world.db.transaction(EVERY_TENANT) as tx:
+                await tx.execute(text("DO $$ BEGIN RAISE 'connection' USING ERRCODE = '23505'; END $$"))
 
     play(scene)
 
@@ -167,8 +201,8 @@ def test_no_step_outside_the_table(play: Play, current: Status) -> None:
 
 def test_several_reviewers_never_take_the_same_patch(play: Play) -> None:
     async def scene(world: World) -> None:
-        for _ in range(6):
-            await world.submit()
+        for number in range(6):
+            await world.submit(priority=number)
         now = world.clock.now()
 
         async def claim() -> int:
@@ -183,3 +217,10 @@ def test_several_reviewers_never_take_the_same_patch(play: Play) -> None:
             assert await patches.claim_queued(tx, now + LEASE, LEASE) is not None, "a lease runs out"
 
     play(scene)
+
+
+def test_the_servers_of_tests_write_checkpoints(database: str) -> None:
+    """A server that cannot reach its own directory answers until it has to write there, and then it is gone."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CHECKPOINT")
+        assert connection.execute("SELECT 1").fetchone() == (1,)

@@ -72,7 +72,7 @@ def neighbour(system: System) -> str:
     hms_mgt = str(Path(sys.executable).with_name("hms-mgt"))
     made = subprocess.run(
         [hms_mgt, "token", "create", "--role", "release_manager", "--tenant", "CDC"],
-        env={"HMS_DATABASE_URL": system.ready["database_url"]},
+        env={"HMS_DATABASE_URL": system.ready["database_url"], "HMS_KEYS": str(system.data / "keys")},
         capture_output=True,
         text=True,
         check=True,
