@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -311,17 +312,18 @@ def test_streams_that_wait_hold_no_connection_and_share_one_that_listens(db: Con
     with served(populated, most=30) as api, ThreadPoolExecutor(30) as pool:
         before = db.execute("SELECT count(*) FROM pg_stat_activity").fetchone()
 
+        there = threading.Semaphore(0)
+
         def wait(_: int) -> int:
             with following(api, f"/api/patch/{patch_id}/events") as stream:
+                there.release()
                 return ids(take(stream, 1))[0]
 
         waiting = [pool.submit(wait, number) for number in range(30)]
-        for _ in range(100):
-            with asked(api, f"/api/patch/{patch_id}/events", Accept="*/*") as answer:
-                if answer.status_code == 503:
-                    break
-            time.sleep(0.05)
-        assert answer.status_code == 503
+        for _ in waiting:
+            assert there.acquire(timeout=30)
+        with asked(api, f"/api/patch/{patch_id}/events", Accept="*/*") as answer:
+            assert answer.status_code == 503
         time.sleep(0.5)
         ((listening, held),) = db.execute(
             "SELECT count(*) FILTER (WHERE query LIKE 'LISTEN%'), count(*) FILTER (WHERE state LIKE 'idle in%')"

@@ -123,6 +123,8 @@ def test_a_limited_caller_costs_the_database_nothing(play: Play) -> None:
     async def scene(world: World) -> None:
         limit(world, per_token=0.5)
         assert await calls(world, 1) == [200]
+        # That the token was used is noted beside the request.
+        await asyncio.gather(*world.authenticator._noting)
         asked: list[str] = []
         event.listen(world.db.engine.sync_engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
         assert await calls(world, 3) == [429] * 3

@@ -230,7 +230,7 @@ def test_what_the_validator_accepts_the_schema_accepts(document: dict[str, Any])
         assert ACCEPTS(document), list(jsonschema_rs.Draft202012Validator(PATCH_SCHEMA).iter_errors(document))
 
 
-def test_made_up_documents_are_mostly_good_ones() -> None:
+def test_many_of_the_made_up_documents_are_good_ones() -> None:
     """Or the test above would show nothing."""
     outcomes: list[bool] = []
 
@@ -240,7 +240,7 @@ def test_made_up_documents_are_mostly_good_ones() -> None:
         outcomes.append(valid(document))
 
     look()
-    assert sum(outcomes) > len(outcomes) / 3
+    assert sum(outcomes) > len(outcomes) / 6
 
 
 # What no field of this name may hold; `changes.a` is the knob `a`.

@@ -118,7 +118,7 @@ def test_an_api_that_is_stopped_answers_what_it_took(system: System, replica: An
     other = replica("api")
     until("the second API answers", other.is_ready, bool)
     answered: list[int] = []
-    broken: list[str] = []
+    turned_away: list[str] = []
     numbers = count()
     stopped = threading.Event()
 
@@ -130,7 +130,8 @@ def test_an_api_that_is_stopped_answers_what_it_took(system: System, replica: An
             except httpx.ConnectError:
                 return  # it takes nothing any more
             except httpx.HTTPError as error:
-                broken.append(repr(error))
+                # What still waited in the queue of the port when that closed; nothing of it may have been taken.
+                turned_away.append(repr(error))
 
     threads = [threading.Thread(target=keep_posting) for _ in range(4)]
     for thread in threads:
@@ -141,8 +142,8 @@ def test_an_api_that_is_stopped_answers_what_it_took(system: System, replica: An
     stopped.set()
     for thread in threads:
         thread.join()
-    assert broken == []
     assert set(answered) == {202}
+    assert len(turned_away) <= len(threads)
     with system.sql() as tx:
         stored = tx.execute("SELECT count(*) FROM patch WHERE changes::text LIKE '%stop_%'").fetchall()[0][0]
     assert stored == len(answered)
