@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from hms_mgt.api import body, views
+from hms_mgt.api import body, schema, views
 from hms_mgt.api.auth import Caller, PartsOf
 from hms_mgt.api.patches import PatchId, detail
 from hms_mgt.api.problems import responses
@@ -28,8 +28,7 @@ def _word_body(title: str, example: dict[str, str], *, required: bool) -> dict[s
         "properties": {"comment": comment | ({"minLength": 1} if required else {})},
         "examples": [example],
     }
-    content = {"application/json": {"schema": document, "example": example}, "application/yaml": {"schema": document}}
-    return {"requestBody": {"required": required, "content": content}}
+    return schema.body(document, required=required)
 
 
 _APPROVE_BODY = _word_body("Why a patch is approved", {"comment": "tried on staging"}, required=False)

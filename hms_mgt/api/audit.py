@@ -11,13 +11,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from hms_mgt.api import cursor
+from hms_mgt.api import cursor, instant
 from hms_mgt.api.auth import Caller, PartsOf
 from hms_mgt.api.problems import responses
 from hms_mgt.domain import access, chain
 from hms_mgt.domain.access import Actor, Permission
-from hms_mgt.domain.window import WindowError, parse_instant
-from hms_mgt.errors import Invalid
 from hms_mgt.parts import Parts
 from hms_mgt.store import audit
 from hms_mgt.store.audit import Filters
@@ -175,14 +173,9 @@ async def read_heads(parts: PartsOf, actor: Auditor) -> Heads:
 
 
 def _filters(asked: Asked, parts: Parts) -> Filters:
-    now, instants = parts.clock.now(), {}
-    for name in ("since", "until"):
-        text = getattr(asked, name)
-        try:
-            # A plus sign that nobody escaped comes as a space.
-            instants[name] = None if text is None else parse_instant(text.replace(" ", "+"), f"/query/{name}", now)
-        except WindowError as error:
-            raise Invalid.of([error.problem]) from None
+    given = {"since": asked.since, "until": asked.until}
+    now = parts.clock.now()
+    instants = {name: instant.of_query(name, text, now) for name, text in given.items() if text is not None}
     return Filters(asked.tenant, asked.actor, asked.action, asked.subject, request_id=asked.request_id, **instants)
 
 
@@ -190,8 +183,8 @@ async def _export(parts: Parts, actor: Actor, filters: Filters, form: Format) ->
     """Stream all rows asked for, each batch read in a transaction of its own: a slow reader holds up nobody."""
 
     async def batch(after: int) -> list[dict[str, Any]]:
-        async with parts.db.transaction(actor.tenant or EVERY_TENANT) as tx:
-            return await audit.batch(tx, filters, after, _BATCH)
+        async with parts.db.transaction(scope) as tx:
+            return await audit.batch(tx, filters, after, newest, _BATCH)
 
     async def text(rows: list[dict[str, Any]]) -> AsyncIterator[str]:
         yield begin
@@ -200,6 +193,11 @@ async def _export(parts: Parts, actor: Actor, filters: Filters, form: Format) ->
             rows = await batch(rows[-1]["id"])
 
     begin, write, media = _WRITERS[form]
+    scope = actor.tenant or EVERY_TENANT
+    async with parts.db.transaction(scope) as tx:
+        # What comes after this is left to the next export: behind a row of one chain, an older one of another may
+        # still be on its way, and no chain may be shown with a gap.
+        newest = await audit.newest(tx)
     # What goes wrong with the first batch can still be told as a problem.
     stream = text(await batch(0))
     name = f'attachment; filename="audit.{form}"'

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from hms_mgt.api import body
+from hms_mgt.api import body, schema
 from hms_mgt.domain.knobs import LARGEST_NUMBER
 from hms_mgt.domain.quota import Quota
 from hms_mgt.domain.quota_document import KNOB_PATTERN, LONGEST_PATH, MOST_CAPS, MOST_REPLICAS, read_quota
@@ -38,7 +38,7 @@ async def read(request: Request) -> Quota:
     return read_quota((await body.read(request)).document)
 
 
-_QUANTITY = {"type": ["string", "null"], "pattern": r"^[0-9]{1,12}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"}
+_QUANTITY = {"type": ["string", "null"], "pattern": schema.QUANTITY}
 _BOUNDS: dict[str, Any] = {
     "type": "object",
     "title": "Upper bounds",
@@ -63,12 +63,4 @@ _BOUNDS: dict[str, Any] = {
     },
     "examples": [EXAMPLE],
 }
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": _BOUNDS, "example": EXAMPLE},
-            "application/yaml": {"schema": _BOUNDS, "example": EXAMPLE},
-        },
-    }
-}
+BODY = schema.body(_BOUNDS)

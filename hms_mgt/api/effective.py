@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from hms_mgt.api import instant
 from hms_mgt.api.auth import PartsOf, Reader
 from hms_mgt.api.effective_views import (
     ApprovalView,
@@ -21,8 +22,7 @@ from hms_mgt.api.problems import responses
 from hms_mgt.api.views import WindowView
 from hms_mgt.domain import ids
 from hms_mgt.domain.effective import ABSENT, Change, Key, Layer
-from hms_mgt.domain.window import WindowError, parse_instant, rfc3339
-from hms_mgt.errors import Invalid
+from hms_mgt.domain.window import rfc3339
 from hms_mgt.store.history import Base
 from hms_mgt.usecases.explain import Explanation, Question, Standing, explain
 from hms_svc import merge
@@ -47,12 +47,7 @@ async def get_effective(  # noqa: PLR0913, PLR0917 - the question's own parts
     The version may be left out where there is only one, and where an instance is named: then it is the instance's.
     """
     now = parts.clock.now()
-    try:
-        # A plus sign that nobody escaped comes as a space.
-        instant = parse_instant(at.replace(" ", "+"), "/query/at", now)
-    except WindowError as error:
-        raise Invalid.of([error.problem]) from None
-    asked = Question(tenant, service, version, instance, instant)
+    asked = Question(tenant, service, version, instance, instant.of_query("at", at, now))
     return _shown(await explain(parts.db, parts.trust, actor, asked, now))
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from hms_mgt import validator
-from hms_mgt.api import body, cursor
+from hms_mgt.api import body, cursor, schema
 from hms_mgt.api.auth import Caller, PartsOf, Reader
 from hms_mgt.api.problems import responses
 from hms_mgt.api.schema import END_BODY, WINDOW
@@ -58,15 +58,6 @@ _DOCUMENT: dict[str, Any] = {
     },
     "examples": [_EXAMPLE],
 }
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": _DOCUMENT, "example": _EXAMPLE},
-            "application/yaml": {"schema": _DOCUMENT},
-        },
-    }
-}
 
 
 class FreezeView(BaseModel):
@@ -106,7 +97,9 @@ class Listing(BaseModel):
     cursor: str | None = Field(default=None, max_length=64, description="`next_cursor` of the page before")
 
 
-@router.post("", status_code=201, responses=responses(401, 403, 413, 415, 422, 429, 503), openapi_extra=_BODY)
+@router.post(
+    "", status_code=201, responses=responses(401, 403, 413, 415, 422, 429, 503), openapi_extra=schema.body(_DOCUMENT)
+)
 async def post_freeze(request: Request, response: Response, parts: PartsOf, actor: Caller) -> FreezeView:
     """Freeze a tenant, or the whole platform: no rollout begins meanwhile. What ends or goes back is never held."""
     # The role is checked before a byte of the body is looked at, as with a patch.

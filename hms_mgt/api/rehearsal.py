@@ -38,7 +38,7 @@ class ReachView(BaseModel):
     service: str
     version: str
     hit: bool
-    reason: str = Field(description="Why it is missed: version, service, tenant; empty where it is hit")
+    reason: str = Field(description="Why it is missed, version or service; empty where it is hit")
     changes: list[dict[str, Any]] = Field(
         description="What would change there, also where only what it supersedes ends"
     )

@@ -21,7 +21,8 @@ _REASON = {
     "description": "One line, kept in the audit",
 }
 _PATCH_ID = {"type": "integer", "minimum": 1, "maximum": BIGGEST_ID}
-_QUANTITY = {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"}
+QUANTITY = r"^[0-9]{1,12}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+_QUANTITY = {"type": "string", "pattern": QUANTITY}
 _STEP = "[A-Za-z0-9_][A-Za-z0-9_-]{0,127}"
 # RFC 3339, with the seconds left out at will.
 _INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2})"
@@ -115,38 +116,27 @@ PATCH: dict[str, Any] = {
     },
     "examples": [EXAMPLE],
 }
-PATCH_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": PATCH, "example": EXAMPLE},
-            "application/yaml": {"schema": PATCH},
-        },
-    }
-}
-_END: dict[str, Any] = {
-    "type": ["object", "null"],
-    "title": "Why a patch is ended",
-    "additionalProperties": False,
-    "properties": {"reason": _REASON},
-    "examples": [{"reason": "the market is over"}],
-}
-END_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": False,
-        "content": {"application/json": {"schema": _END}, "application/yaml": {"schema": _END}},
-    }
-}
 
 
-def _body(document: dict[str, Any]) -> dict[str, Any]:
-    """Describe a required body, as JSON or YAML."""
+def body(document: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    """Describe a request's body, as JSON or YAML. The document's own first example is the example."""
     example = document["examples"][0]
     content = {"application/json": {"schema": document, "example": example}, "application/yaml": {"schema": document}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
-WINDOW_BODY = _body(
+PATCH_BODY = body(PATCH)
+END_BODY = body(
+    {
+        "type": ["object", "null"],
+        "title": "Why a patch is ended",
+        "additionalProperties": False,
+        "properties": {"reason": _REASON},
+        "examples": [{"reason": "the market is over"}],
+    },
+    required=False,
+)
+WINDOW_BODY = body(
     {
         "type": "object",
         "title": "Another window for a patch",
@@ -156,7 +146,7 @@ WINDOW_BODY = _body(
         "examples": [{"window": {"duration": "7d"}, "reason": "the market goes on"}],
     }
 )
-GO_BACK_BODY = _body(
+GO_BACK_BODY = body(
     {
         "type": "object",
         "title": "Take a stream back to an earlier revision",

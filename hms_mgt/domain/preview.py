@@ -62,9 +62,7 @@ def reach(spec: PatchSpec, instances: Iterable[Instance]) -> list[Reach]:
 
 def _reach(spec: PatchSpec, wanted: selector.Selector, one: Instance) -> Reach:
     reason = ""
-    if one.tenant != spec.tenant:
-        reason = f"tenant: it belongs to {one.tenant}, not to {spec.tenant}"
-    elif one.service != spec.service:
+    if one.service != spec.service:
         reason = f"service: it runs {one.service}, not {spec.service}"
     elif not wanted.matches(one.version):
         reason = f"version: {one.version} does not match {spec.version_selector}"

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, Text, cast, select, text
+from sqlalchemy import ColumnElement, Select, Text, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hms_mgt.domain import chain
@@ -38,9 +38,14 @@ async def page(tx: AsyncConnection, filters: Filters, before: int | None, limit:
     return [_entry(row) for row in (await tx.execute(query)).mappings()]
 
 
-async def batch(tx: AsyncConnection, filters: Filters, after: int, limit: int) -> list[dict[str, Any]]:
-    """List rows, oldest first, those with an id above `after`."""
-    query = _narrowed(filters).where(audit.c.id > after).order_by(audit.c.id).limit(limit)
+async def newest(tx: AsyncConnection) -> int:
+    """Return the highest id there is in scope, 0 when there is none."""
+    return int((await tx.execute(select(func.coalesce(func.max(audit.c.id), 0)))).scalar_one())
+
+
+async def batch(tx: AsyncConnection, filters: Filters, after: int, up_to: int, limit: int) -> list[dict[str, Any]]:
+    """List rows, oldest first, those with an id above `after` and not above `up_to`."""
+    query = _narrowed(filters).where(audit.c.id > after, audit.c.id <= up_to).order_by(audit.c.id).limit(limit)
     return [_entry(row) for row in (await tx.execute(query)).mappings()]
 
 

@@ -30,12 +30,6 @@ async def tenant_exists(tx: AsyncConnection, name: str) -> bool:
     return (await tx.execute(select(tenant.c.id).where(tenant.c.id == name))).one_or_none() is not None
 
 
-async def service_exists(tx: AsyncConnection, name: str, service: str) -> bool:
-    """Tell whether some version of the service is registered for the tenant."""
-    query = select(deployment.c.service).where(deployment.c.tenant == name, deployment.c.service == service).limit(1)
-    return (await tx.execute(query)).one_or_none() is not None
-
-
 async def put_quota(tx: AsyncConnection, name: str, bounds: Quota) -> None:
     """Set a tenant's quota."""
     statement = upsert(quota).values(tenant=name, **bounds.bounds())
