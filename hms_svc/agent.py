@@ -166,7 +166,7 @@ def _who(settings: Settings) -> dict[str, Any]:
         "instance": settings.instance,
         "service": settings.service,
         "version": settings.version,
-        "url": settings.url,
+        "url": settings.url or None,
         "pid": os.getpid(),
     }
 

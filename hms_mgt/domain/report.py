@@ -66,7 +66,7 @@ def _report(document: Mapping[str, Any]) -> Report:
         instance=_text(document["instance"], 253),
         service=document["service"],
         version=_version(document["version"]),
-        url=None if document.get("url") is None else _text(document["url"], 2000),
+        url=_text(document["url"], 2000) if document.get("url") else None,
         revision=_whole(document["revision"]),
         active=tuple(_whole(one) for one in _few(document["active"])),
         digest=_text(document["digest"], 128),

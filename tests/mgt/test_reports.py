@@ -31,6 +31,19 @@ def test_a_joiner_that_does_not_confirm_is_named(play: Play) -> None:
     play(scene)
 
 
+@pytest.mark.parametrize("url", [None, ""])
+def test_an_instance_need_not_say_where_it_serves(play: Play, url: str | None) -> None:
+    """A sidecar without HMS_URL is an instance like any other; the last release's says so with an empty text."""
+
+    async def scene(world: World) -> None:
+        fleet = Fleet(world, ("a",))
+        await fleet.send(json.dumps({**await fleet._state("a"), "url": url}).encode())
+        (shown,) = (await world.call("GET", "/api/instance")).json()["items"]
+        assert (shown["instance"], shown["url"]) == ("a", None)
+
+    play(scene)
+
+
 def test_no_report_blocks_those_behind_it(play: Play) -> None:
     async def scene(world: World) -> None:
         fleet = Fleet(world)
