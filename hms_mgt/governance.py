@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsBytes
 
 import httpx
-from nacl.signing import VerifyKey
 
 from hms_mgt.errors import Unavailable
 from hms_mgt.ports import Verdict
@@ -22,7 +21,7 @@ _ANSWER_WITHIN_S = 5.0
 class HttpGovernance:
     """`ports.Governance` over HTTP. Anything but a verified verdict counts as no answer: it fails closed."""
 
-    def __init__(self, url: str, keys: Sequence[VerifyKey], timeout_s: float = 2.0) -> None:
+    def __init__(self, url: str, keys: Sequence[SupportsBytes], timeout_s: float = 2.0) -> None:
         self._trust = wire.Trust(tuple(keys), ())
         self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s)
 

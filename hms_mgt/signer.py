@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsBytes
 
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import SigningKey
 
 from hms_mgt.domain.chain import HEAD_TYPE, Head, head_payload, opened_head
 from hms_svc import wire
@@ -16,9 +16,9 @@ class Signer:
     `pinned` are the public keys of MGT that the trust file names: what an earlier key signed is still ours.
     """
 
-    def __init__(self, key: SigningKey, pinned: Sequence[VerifyKey] = ()) -> None:
+    def __init__(self, key: SigningKey, pinned: Sequence[SupportsBytes] = ()) -> None:
         self._key = key
-        self._known = (key.verify_key, *(one for one in pinned if one != key.verify_key))
+        self._known = tuple({bytes(one) for one in (key.verify_key, *pinned)})
 
     def stream_message(self, payload: Mapping[str, Any]) -> str:
         """Seal one stream message. Returns the envelope as JSON text."""

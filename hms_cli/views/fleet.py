@@ -31,8 +31,17 @@ def _columns(found: Sequence[Document]) -> list[Column]:
         Column("REV", told("revision"), spare=4),
         Column("PATCHES", [text.plain(",".join(map(str, one.get("active") or "-"))) for one in found]),
         Column("SEEN", [text.plain(text.ago(one.get("last_seen"), now)) for one in found]),
+        Column("CONDITION", [_condition(one) for one in found]),
         Column("REFUSED", [_refused(one.get("refused") or {}) for one in found], spare=1),
     ]
+
+
+def _condition(one: Document) -> Text:
+    """What needs somebody's eye, in a word or two: the words behind it are in the JSON."""
+    said = [str(one["phase"])] if one.get("phase") not in ("steady", "", None) else []
+    said += ["trouble"] if one.get("trouble") else []
+    said += [f"drift={len(one['drift'])}"] if one.get("drift") else []
+    return text.plain(" ".join(said), "yellow") if said else text.plain("ok")
 
 
 def _refused(refused: Mapping[str, Any]) -> Text:

@@ -35,6 +35,9 @@ _INSTANCE: dict[str, Any] = {
     "active": [784],
     "failed": [],
     "refused": {},
+    "phase": "steady",
+    "trouble": "",
+    "drift": [],
     "last_seen": "2026-11-23T12:00:05Z",
 }
 _CHANGE: dict[str, Any] = {

@@ -166,6 +166,9 @@ class InstanceView(BaseModel):
     active: list[int]
     failed: list[dict[str, Any]]
     refused: dict[str, int] = Field(description="Messages the sidecar refused, by reason")
+    phase: str = Field(description="Where its files are: applying, steady or failed")
+    trouble: str = Field(description="Why the wanted state cannot be reached where no patch is to blame")
+    drift: list[str] = Field(description="Keys of conf.yml that somebody edited by hand: kept in the base, or healed")
     last_seen: str
 
 
@@ -251,5 +254,8 @@ def instance_view(one: Instance, now: datetime) -> InstanceView:
         active=list(one.active),
         failed=[dict(entry) for entry in one.failed],
         refused=dict(one.refused),
+        phase=one.phase,
+        trouble=one.trouble,
+        drift=list(one.drift),
         last_seen=rfc3339(one.last_seen),
     )

@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, SupportsBytes, TextIO
 
 import typer
-from nacl.signing import VerifyKey
 
 from hms_mgt.cli.shell import fail, say, with_reader
 from hms_mgt.domain import audit_export, chain
@@ -115,7 +114,7 @@ def _stored() -> Export:
     return found[0]
 
 
-def _trusted(path: Path) -> Sequence[VerifyKey]:
+def _trusted(path: Path) -> Sequence[SupportsBytes]:
     try:
         return wire.load_trust(path.read_text(encoding="utf-8")).mgt
     except (OSError, ValueError) as error:

@@ -10,10 +10,8 @@ import json
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsBytes
 from zlib import crc32
-
-from nacl.signing import VerifyKey
 
 from hms_mgt.errors import sayable
 from hms_svc import wire
@@ -161,7 +159,7 @@ def claimed_head(envelope: str) -> Head | None:
         return None
 
 
-def opened_head(envelope: object, keys: Sequence[VerifyKey]) -> Head | None:
+def opened_head(envelope: object, keys: Sequence[SupportsBytes]) -> Head | None:
     """Return where a chain ends according to an envelope; None when none of the keys signed that."""
     if not isinstance(envelope, str):
         return None

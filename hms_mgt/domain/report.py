@@ -11,6 +11,7 @@ from hms_svc.selector import Version
 _MOST_BYTES = 65_536
 _MOST_ITEMS = 1000
 _LONGEST_WORDS = 2000
+_LONGEST_PHASE = 32
 
 
 class Stage(NamedTuple):
@@ -34,6 +35,10 @@ class Report(NamedTuple):
     digest: str
     failed: tuple[Mapping[str, Any], ...]
     refused: Mapping[str, int]
+    # One word for where its files are: applying, steady or failed. Empty from a sidecar that does not say.
+    phase: str
+    trouble: str
+    drift: tuple[str, ...]
     stale: bool
     bye: bool
     at: datetime
@@ -72,6 +77,9 @@ def _report(document: Mapping[str, Any]) -> Report:
         digest=_text(document["digest"], 128),
         failed=tuple(_failure(one) for one in _few(document.get("failed", []))),
         refused={_text(name, 64): _whole(count) for name, count in dict(document.get("refused", {})).items()},
+        phase=_words(document.get("phase", ""))[:_LONGEST_PHASE],
+        trouble=_words(document.get("trouble", "")),
+        drift=tuple(_words(path) for path in _few(document.get("drift", []))),
         stale=document.get("stale") is True,
         bye=document.get("bye") is True,
         at=_instant(document["at"]),

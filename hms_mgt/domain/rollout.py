@@ -34,6 +34,10 @@ class Instance(NamedTuple):
     digest_ok: bool
     failed: tuple[Mapping[str, Any], ...]
     refused: Mapping[str, int]
+    # Where its files are, in one word, why they cannot be as wanted, and the keys that people edited by hand.
+    phase: str
+    trouble: str
+    drift: tuple[str, ...]
     stale: bool
     last_seen: datetime
     gone_at: datetime | None

@@ -2,9 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-from nacl.signing import VerifyKey
+from typing import Any, NamedTuple, SupportsBytes
 
 from hms_mgt.domain import chain
 from hms_mgt.domain.chain import End
@@ -16,7 +14,7 @@ _NOWHERE = "?"
 class Evidence(NamedTuple):
     """What the rows are checked against."""
 
-    keys: Sequence[VerifyKey]
+    keys: Sequence[SupportsBytes]
     # The stored ends of the chains: chain, seq, hash, at, envelope.
     heads: Sequence[Mapping[str, Any]] = ()
     # Signed ends as they were kept elsewhere, oldest first.

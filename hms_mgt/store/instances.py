@@ -28,7 +28,8 @@ class Receipt(NamedTuple):
 async def save(tx: AsyncConnection, seen: Instance) -> None:
     """Store the newest state of an instance. Reports are taken in by the order of their stream, under its lock."""
     values: dict[str, Any] = seen._asdict()
-    values |= {"active": list(seen.active), "failed": list(seen.failed), "first_seen": seen.last_seen}
+    lists = {name: list(values[name]) for name in ("active", "failed", "drift")}
+    values |= {**lists, "first_seen": seen.last_seen}
     statement = upsert(instance).values(values)
     fresh = {name: statement.excluded[name] for name in values if name not in {"id", "tenant", "first_seen"}}
     await tx.execute(statement.on_conflict_do_update(index_elements=["tenant", "id"], set_=fresh))
@@ -114,6 +115,9 @@ def _instance(row: Row[Any]) -> Instance:
         digest_ok=row.digest_ok,
         failed=tuple(row.failed),
         refused=row.refused,
+        phase=row.phase,
+        trouble=row.trouble,
+        drift=tuple(row.drift),
         stale=row.stale,
         last_seen=row.last_seen,
         gone_at=row.gone_at,

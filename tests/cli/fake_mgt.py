@@ -152,6 +152,9 @@ def instance(name: str, **other: Any) -> dict[str, Any]:
         "active": [784],
         "failed": [],
         "refused": {},
+        "phase": "failed",
+        "trouble": "written: /etc/service/conf.yml: No space left on device",
+        "drift": ["greeting", "db.pool"],
         "last_seen": "2024-11-20T09:00:00Z",
         **other,
     }

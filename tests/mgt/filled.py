@@ -46,7 +46,22 @@ async def pod(world: World, tenant: str, name: str, patch_id: int) -> None:
     now = world.clock.now()
     failed = ({"patch_id": patch_id, "stage": "reload", "detail": f"{name}-words"},)
     one = Instance(
-        name, tenant, SERVICE, "2.1.0", f"http://{name}", 1, (patch_id,), True, failed, {name: 1}, False, now, None
+        id=name,
+        tenant=tenant,
+        service=SERVICE,
+        version="2.1.0",
+        url=f"http://{name}",
+        revision=1,
+        active=(patch_id,),
+        digest_ok=True,
+        failed=failed,
+        refused={name: 1},
+        phase="failed",
+        trouble=f"{name}-trouble",
+        drift=(f"{name}-drift",),
+        stale=False,
+        last_seen=now,
+        gone_at=None,
     )
     async with world.db.transaction(EVERY_TENANT) as tx:
         await instances.save(tx, one)

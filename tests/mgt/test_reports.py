@@ -191,3 +191,31 @@ def test_unreadable_reports_are_passed_over_and_the_rest_is_taken_in(play: Play)
         assert [one["instance"] for one in found] == ["a"]
 
     play(scene)
+
+
+def test_the_condition_of_an_instance_is_shown(play: Play) -> None:
+    """What is in the way and what people edited by hand: whoever looks at the fleet sees it."""
+
+    async def scene(world: World) -> None:
+        fleet = Fleet(world, ("a",))
+        trouble = "written: /etc/service/conf.yml: No space left on device"
+        await fleet.report(phase="failed", trouble=trouble, drift=["greeting", "db.pool"])
+        (shown,) = (await world.call("GET", "/api/instance")).json()["items"]
+        assert (shown["phase"], shown["trouble"], shown["drift"]) == ("failed", trouble, ["greeting", "db.pool"])
+        await fleet.report(phase="steady", trouble="", drift=[])
+        (shown,) = (await world.call("GET", "/api/instance")).json()["items"]
+        assert (shown["phase"], shown["trouble"], shown["drift"]) == ("steady", "", [])
+
+    play(scene)
+
+
+def test_a_report_that_does_not_tell_its_condition_is_taken(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world, ("a",))
+        told = await fleet._state("a")
+        silent = {name: value for name, value in told.items() if name not in {"phase", "trouble", "drift"}}
+        await fleet.send(json.dumps(silent).encode())
+        (shown,) = (await world.call("GET", "/api/instance")).json()["items"]
+        assert (shown["phase"], shown["trouble"], shown["drift"]) == ("", "", [])
+
+    play(scene)
