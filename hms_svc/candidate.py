@@ -5,23 +5,32 @@ it.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from hms_svc.conf_file import sha
+from hms_svc.gaps import gap_values
 from hms_svc.layers import overlay
 from hms_svc.merge import digest, merge
 from hms_svc.messages import Patch
-from hms_svc.template import fill_text
-from hms_svc.yaml_edit import edit
-from hms_svc.yaml_tree import load
+from hms_svc.render import render
+from hms_svc.yaml_edit import edited
+from hms_svc.yaml_tree import Document, read
+
+KEPT_LETTERS = 65_536
+"""The largest conf.yml whose nodes and values stay in memory between two folds; they are ten times its text."""
 
 
-class Candidate(NamedTuple):
+class Files(NamedTuple):
     """Which patches are in it, what they change together, and the whole text of each file by path (conf.yml first)."""
 
     ids: tuple[int, ...]
     overlay: dict[str, Any]
     texts: dict[str, str]
+
+
+class Candidate(Files):
+    """Files to be, or that once were."""
 
     @property
     def sha(self) -> str:
@@ -33,26 +42,42 @@ class Candidate(NamedTuple):
         """What the instance reports: the digest of the changes in force, which MGT computes as well."""
         return digest(self.overlay)
 
-    @property
+    @cached_property
     def document(self) -> dict[str, Any]:
-        """The effective document."""
+        """The effective document. Read when asked for, where it did not come with the files."""
         return mapping(next(iter(self.texts.values())))
 
 
 def mapping(text: str) -> dict[str, Any]:
-    """conf.yml as a mapping (an empty file is an empty one); ValueError when it is anything else."""
-    document = load(text)
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
+    """conf.yml as a mapping (an empty file is an empty one), not to be changed; ValueError when it is anything else."""
+    value: dict[str, Any] = conf_document(text).value
+    return value
+
+
+def conf_document(text: str) -> Document:
+    """conf.yml read, with a mapping at the top; the last one is kept, for the base is folded again and again."""
+    return _kept(text) if len(text) <= KEPT_LETTERS else _read(text)
+
+
+def _read(text: str) -> Document:
+    document = read(text)
+    if not isinstance(document.value, dict):
         raise ValueError("conf.yml must hold a mapping at the top")  # noqa: TRY004 - one error for all bad content
     return document
+
+
+_kept = lru_cache(maxsize=1)(_read)
 
 
 def make(base: str, layers: Sequence[Patch], conf: str, templates: Mapping[str, str]) -> Candidate:
     """Fold the layers over the base text; `templates` are texts by target path. ValueError or TemplateError else."""
     changes = overlay(layers)
-    document = merge(mapping(base), changes)
-    text = edit(base, document) if layers else base
-    rendered = {target: fill_text(template, document) for target, template in templates.items()}
-    return Candidate(tuple(layer.id for layer in layers), changes, {conf: text, **rendered})
+    before = conf_document(base)
+    document = merge(before.value, changes)
+    text = edited(before, document) if layers else base
+    gaps = gap_values(document, text)
+    rendered = {target: render(target, template, gaps) for target, template in templates.items()}
+    candidate = Candidate(tuple(layer.id for layer in layers), changes, {conf: text, **rendered})
+    if len(text) <= KEPT_LETTERS:
+        candidate.document = document  # what `edited` made certain the text says
+    return candidate

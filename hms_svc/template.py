@@ -1,24 +1,26 @@
 """Filling the gaps (`{{cpu}}`, `{{db.url}}`) of Config Templates and rendered files.
 
 There is no template language, and so nothing to escape from: a gap is a name, looked up in a mapping. In YAML
-the gaps are filled in the parsed tree, where a value cannot become syntax and a number stays a number. A
-rendered file such as `nginx.conf` has no tree, so only values that cannot carry syntax get in. Braces that
-hold no name are left alone.
+and JSON the gaps are filled in the parsed tree, where a value cannot become syntax and a number stays a number.
+A file such as `nginx.conf` has no tree, so only values that cannot carry syntax get in. Braces that hold no
+name are left alone.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from hms_svc.wire import canonical
-from hms_svc.yaml_edit import edit
-from hms_svc.yaml_tree import load, pointer
+from hms_svc.yaml_edit import edited
+from hms_svc.yaml_tree import Document, Mapping, Node, Sequence, pointer, read
 
 MAX_FILLED = 1_048_576
 """How much all values put into one template may add up to, in bytes of JSON: gaps repeat, memory does not."""
 
 _GAP = re.compile(r"\{\{([ \t]*[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*[ \t]*)\}\}")
+_JSON_TEXT_OR_GAP = rf'"(?:[^"\\]|\\.)*"|{_GAP.pattern}'
 _HARMLESS = re.compile(r"[A-Za-z0-9_.:/@%+,=-]*")
 # A gap without quotes would be two braces to YAML. These letters, which nobody writes, stand in for braces.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -26,12 +28,19 @@ _SHIELDED = re.compile(f"{_OPEN}([^{_CLOSE}]*){_CLOSE}")
 
 
 class TemplateError(ValueError):
-    """A gap that cannot be filled; `pointer` says where: a JSON pointer in a tree, a line in a text."""
+    """A gap that cannot be filled; `pointer` says where: a JSON pointer in a tree, a line in a text.
 
-    def __init__(self, words: str, pointer: str) -> None:
-        super().__init__(f"{words}, at {pointer or 'the top'}")
+    `line` is where that is in the tree's text, if it has one.
+    """
+
+    def __init__(self, words: str, pointer: str, line: int = 0) -> None:
+        super().__init__(f"{words}, at {pointer or 'the top'}" + (f" (line {line})" if line else ""))
         self.words = words
         self.pointer = pointer
+
+
+class NoValue(TemplateError):
+    """A gap whose name the values do not hold."""
 
 
 def fill_tree(tree: Any, values: dict[str, Any]) -> Any:
@@ -51,8 +60,59 @@ def fill_yaml(text: str, values: dict[str, Any]) -> str:
     """
     if _OPEN in text or _CLOSE in text:
         raise TemplateError("the letters U+E000 and U+E001 cannot stand in a template", "")
-    shielded = _GAP.sub(rf"{_OPEN}\1{_CLOSE}", text)
-    return _with_braces(edit(shielded, fill_tree(_unshielded(load(shielded)), values)))
+    document = read(_GAP.sub(rf"{_OPEN}\1{_CLOSE}", text))
+    try:
+        filled = fill_tree(_unshielded(document.value), values)
+    except TemplateError as error:
+        raise _located(error, document) from None
+    return _with_braces(edited(document, filled))
+
+
+def _located(error: TemplateError, document: Document) -> TemplateError:
+    line = document.text.count("\n", 0, _place(document.root, error.pointer)) + 1
+    return TemplateError(error.words, error.pointer, line)
+
+
+def _place(node: Node, where: str) -> int:
+    """Where in the text the key or item stands that a pointer names."""
+    at = node.start
+    for step in where.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, Mapping):
+            key, node = next(pair for pair in node.pairs if _with_braces(pair[0].value) == name)
+            at = key.start
+        elif isinstance(node, Sequence):
+            node = node.items[int(name)]
+            at = node.start
+    return at
+
+
+def fill_json(text: str, values: dict[str, Any]) -> str:
+    """A JSON template's text with its gaps filled, quoted or not; indented anew, for JSON has no comments to lose.
+
+    Raises:
+        ValueError: TemplateError as in `fill_tree`; it says the line when the template is no JSON.
+    """
+    # Compiled when first needed: few render JSON.
+    quoted = re.sub(_JSON_TEXT_OR_GAP, lambda found: f'"{found[0]}"' if found[1] else found[0], text)
+    tree = json.loads(quoted, object_pairs_hook=_once_each, parse_constant=_no_constant)
+    try:
+        filled = fill_tree(tree, values)
+    except TemplateError as error:
+        raise _located(error, read(quoted)) from None  # JSON is YAML enough to find a line in
+    return json.dumps(filled, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return result
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is not a finite number")
 
 
 def _with_braces(text: str) -> str:
@@ -107,7 +167,7 @@ class _Filler:
         found: Any = self._values
         for step in name.strip().split("."):
             if not isinstance(found, dict) or step not in found:
-                raise TemplateError(f"no value for the gap {{{{{name.strip()}}}}}", where)
+                raise NoValue(f"no value for the gap {{{{{name.strip()}}}}}", where)
             found = found[step]
         self._admit(found, where)
         return found

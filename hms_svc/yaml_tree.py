@@ -14,8 +14,16 @@ import re
 from math import isinf
 from typing import Any, NamedTuple, TypeAlias
 
-from yaml import YAMLError, events
-from yaml.cyaml import CParser  # type: ignore[attr-defined] # the stubs keep it to themselves
+from yaml import YAMLError
+from yaml._yaml import CParser
+from yaml.events import (
+    AliasEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    StreamEndEvent,
+)
 
 from hms_svc.merge import MAX_DEPTH
 
@@ -23,11 +31,13 @@ MAX_BYTES = 1_048_576
 """The largest document read, in bytes of UTF-8."""
 BYTE_ORDER_MARK = "\ufeff"
 
-_NULLS = {"", "~", "null", "Null", "NULL"}
-_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_WORDS = dict.fromkeys(("", "~", "null", "Null", "NULL"))
+_WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_NUMBER_STARTS = frozenset("+-.0123456789")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)")
-_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_FLOAT = r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)"
+_NOT_FINITE = frozenset(sign + word for sign in ("", "-", "+") for word in (".inf", ".Inf", ".INF"))
+_NOT_FINITE |= {".nan", ".NaN", ".NAN"}
 _MAX_DIGITS = 1024
 
 
@@ -58,6 +68,7 @@ class Mapping(NamedTuple):
     pairs: tuple[tuple[Scalar, Node], ...]
     start: int
     end: int
+    column: int
     flow: bool
 
 
@@ -67,18 +78,38 @@ class Sequence(NamedTuple):
     items: tuple[Node, ...]
     start: int
     end: int
+    column: int
     flow: bool
 
 
 Node: TypeAlias = Scalar | Mapping | Sequence
 
 
-def parse(text: str, limit: int = MAX_BYTES) -> Node:
+class Document(NamedTuple):
+    """One text read once: where everything stands, and what it says. Nobody changes any of it."""
+
+    text: str
+    root: Node
+    value: Any
+
+
+def read(text: str, limit: int = MAX_BYTES) -> Document:
     """Read one document. An empty one is an empty mapping, for a `conf.yml` with nothing in it says nothing.
 
     Raises:
         YamlError: it is not YAML, not within the strict profile, or larger than `limit` bytes.
     """
+    root = parse(text, limit)
+    return Document(text, root, plain(root))
+
+
+def load(text: str, limit: int = MAX_BYTES) -> Any:
+    """Read one document's value. Raises YamlError as `read` does."""
+    return plain(parse(text, limit))
+
+
+def parse(text: str, limit: int = MAX_BYTES) -> Node:
+    """Read one document's nodes. Raises YamlError as `read` does."""
     try:
         if len(text) > limit or len(text.encode()) > limit:
             raise YamlError(f"a document is at most {limit} bytes")
@@ -98,26 +129,22 @@ def plain(node: Node) -> Any:
     return node.value
 
 
-def load(text: str, limit: int = MAX_BYTES) -> Any:
-    """Read one document's value. Raises YamlError as `parse` does."""
-    return plain(parse(text, limit))
-
-
 def resolve(text: str) -> Any:
     """What an unquoted scalar means under the core schema.
 
     Raises:
         ValueError: a number no configuration can carry.
     """
-    if text in _NULLS:
-        return None
-    if text in _BOOLS:
-        return _BOOLS[text]
-    if _NOT_FINITE.fullmatch(text):
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in _NUMBER_STARTS:
+        return text
+    if text in _NOT_FINITE:
         raise ValueError(f"{text} is not a finite number")
     if _INTEGER.fullmatch(text):
         return _integer(text)
-    return _float(text) if _FLOAT.fullmatch(text) else text
+    # Compiled when first needed: few documents hold such a number.
+    return _float(text) if re.fullmatch(_FLOAT, text) else text
 
 
 def _integer(text: str) -> int:
@@ -139,56 +166,50 @@ def _located(error: YAMLError) -> YamlError:
 
 
 class _Reader:
-    """One pass over libyaml's events, holding each to the profile; `path` is where it stands."""
+    """One pass over libyaml's events, holding each to the profile; `path` is where it stands.
+
+    A configuration has a thousand events, and the agent reads one at every change: hence the types compared by
+    identity and the few calls per event.
+    """
 
     def __init__(self, text: str) -> None:
-        self._text = text
-        self._parser = CParser(text)
+        self._next = CParser(text).get_event
         self._path: list[str] = []
 
     def document(self) -> Node:
         """The whole stream as one node."""
         self._next()  # the stream's start
-        if isinstance(self._next(), events.StreamEndEvent):
-            return self._nothing()
-        root = self._node(self._next())
+        event = self._next()
+        if type(event) is StreamEndEvent:
+            return _nothing(event)
+        event = self._next()
+        root = self._node(event)
         self._next()  # the document's end
         after = self._next()
-        if not isinstance(after, events.StreamEndEvent):
+        if type(after) is not StreamEndEvent:
             raise self._error("one document a file", after)
-        return self._nothing() if isinstance(root, Scalar) and root.start == root.end else root
-
-    def _nothing(self) -> Mapping:
-        return Mapping((), len(self._text), len(self._text), flow=False)
-
-    def _next(self) -> Any:
-        return self._parser.get_event()
+        return _nothing(event) if isinstance(root, Scalar) and root.start == root.end else root
 
     def _node(self, event: Any) -> Node:
-        self._admit(event)
-        if isinstance(event, events.ScalarEvent):
-            return self._scalar(event, self._value(event))
-        if isinstance(event, events.MappingStartEvent):
-            return self._mapping(event)
-        return self._sequence(event)
-
-    def _admit(self, event: Any) -> None:
-        if isinstance(event, events.AliasEvent):
-            raise self._error("aliases are not allowed", event)
-        if event.anchor is not None:
-            raise self._error("anchors are not allowed", event)
-        if event.tag is not None:
-            raise self._error("tags are not allowed", event)
-        if isinstance(event, events.CollectionStartEvent) and len(self._path) >= MAX_DEPTH:
+        kind = type(event)
+        if kind is AliasEvent or event.anchor is not None or event.tag is not None:
+            raise self._stranger(event)
+        if kind is ScalarEvent:
+            value, style, start = event.value, event.style, event.start_mark
+            if not style and (value in _WORDS or value[0] in _NUMBER_STARTS):
+                value = self._resolved(event)
+            return _scalar(Scalar, (value, start.index, event.end_mark.index, start.column, style))
+        if len(self._path) >= MAX_DEPTH:
             raise self._error(f"nested deeper than {MAX_DEPTH}", event)
+        return self._mapping(event) if kind is MappingStartEvent else self._sequence(event)
 
-    def _scalar(self, event: Any, value: Any) -> Scalar:
-        start = event.start_mark
-        return Scalar(value, start.index, event.end_mark.index, start.column, event.style or "")
+    def _stranger(self, event: Any) -> YamlError:
+        """What the profile has no room for, whatever the node is."""
+        if type(event) is AliasEvent:
+            return self._error("aliases are not allowed", event)
+        return self._error(f"{'tags' if event.anchor is None else 'anchors'} are not allowed", event)
 
-    def _value(self, event: Any) -> Any:
-        if event.style:
-            return event.value
+    def _resolved(self, event: Any) -> Any:
         try:
             return resolve(event.value)
         except ValueError as error:
@@ -197,45 +218,64 @@ class _Reader:
     def _mapping(self, start: Any) -> Mapping:
         pairs: list[tuple[Scalar, Node]] = []
         seen: set[str] = set()
-        while not isinstance(event := self._next(), events.MappingEndEvent):
+        following, path = self._next, self._path
+        while type(event := following()) is not MappingEndEvent:
             key = self._key(event, seen)
-            pairs.append((key, self._child(key.value, self._next())))
+            path.append(key.value)
+            pairs.append((key, self._node(following())))
+            path.pop()
         return Mapping(tuple(pairs), *_span(start, event))
 
     def _sequence(self, start: Any) -> Sequence:
         items: list[Node] = []
-        while not isinstance(event := self._next(), events.SequenceEndEvent):
-            items.append(self._child(str(len(items)), event))
+        following, path = self._next, self._path
+        while type(event := following()) is not SequenceEndEvent:
+            path.append(str(len(items)))
+            items.append(self._node(event))
+            path.pop()
         return Sequence(tuple(items), *_span(start, event))
 
-    def _child(self, step: str, event: Any) -> Node:
-        self._path.append(step)
-        node = self._node(event)
-        self._path.pop()
-        return node
-
     def _key(self, event: Any, seen: set[str]) -> Scalar:
-        self._admit(event)
-        if not isinstance(event, events.ScalarEvent):
-            raise self._error("a key must be text", event)
-        if event.value == "<<" and not event.style:
+        kind = type(event)
+        if kind is not ScalarEvent or event.anchor is not None or event.tag is not None:
+            raise self._no_key(event)
+        name, style, start = event.value, event.style, event.start_mark
+        if not style and (name in _WORDS or name[0] in _NUMBER_STARTS or name == "<<"):
+            self._check_plain_key(event)
+        if name in seen:
+            self._path.append(name)
+            raise self._error(f"the key {name!r} stands twice", event)
+        seen.add(name)
+        return _scalar(Scalar, (name, start.index, event.end_mark.index, start.column, style))
+
+    def _no_key(self, event: Any) -> YamlError:
+        strange = type(event) is AliasEvent or event.anchor is not None or event.tag is not None
+        return self._stranger(event) if strange else self._error("a key must be text", event)
+
+    def _check_plain_key(self, event: Any) -> None:
+        if event.value == "<<":
             raise self._error("merge keys are not allowed", event)
-        if type(self._value(event)) not in {int, str}:
+        if type(self._resolved(event)) not in {int, str}:
             raise self._error(f"a key must be text: quote {event.value!r}", event)
-        if event.value in seen:
-            self._path.append(event.value)
-            raise self._error(f"the key {event.value!r} stands twice", event)
-        seen.add(event.value)
-        return self._scalar(event, event.value)
 
     def _error(self, words: str, event: Any) -> YamlError:
         mark = event.start_mark
         return YamlError(words, pointer(self._path), mark.line + 1, mark.column + 1)
 
 
-def _span(start: Any, end: Any) -> tuple[int, int, bool]:
+def _nothing(event: Any) -> Mapping:
+    """An empty document, at the place where something could stand: before a `...`, if there is one."""
+    at = event.start_mark.index
+    return Mapping((), at, at, 0, flow=False)
+
+
+_scalar = tuple.__new__  # what Scalar(...) comes to in the end, without the way there
+
+
+def _span(start: Any, end: Any) -> tuple[int, int, int, bool]:
     """Where a collection stands, and whether in flow style."""
-    return start.start_mark.index, end.end_mark.index, bool(start.flow_style)
+    mark = start.start_mark
+    return mark.index, end.end_mark.index, mark.column, bool(start.flow_style)
 
 
 def pointer(path: list[str]) -> str:

@@ -1,17 +1,20 @@
 """Fixed keys and ready-made patches, decisions and documents for the tests beside this file."""
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from hms_svc.messages import Patch
-from hms_svc.wire import ADMIT_ALL, DECISION, Trust, seal
+from hms_svc.trust import Trust
+from hms_svc.wire import ADMIT_ALL, DECISION, Pins, seal
 
 GOV = SigningKey(b"g" * 32)
 MGT = SigningKey(b"m" * 32)
 STRANGER = SigningKey(b"s" * 32)
-TRUST = Trust((GOV.verify_key,), (MGT.verify_key,))
+TRUST = Trust(Pins((GOV.verify_key,)), Pins((MGT.verify_key,)))
 TENANT = "IACB"
 SERVICE = "ARTIST_REGISTRY_API"
 
@@ -35,6 +38,22 @@ collisions = st.recursive(
 )
 small = st.dictionaries(names, collisions, max_size=4)
 """Few names and few values, so that two of these meet at the same keys."""
+
+
+def calls(work: Callable[[], Any]) -> int:
+    """How many calls a piece of work takes, of Python and of C: its cost, whatever else the machine does."""
+    count = 0
+
+    def note(_frame: Any, event: str, _what: Any) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 def decision(**over: Any) -> dict[str, Any]:

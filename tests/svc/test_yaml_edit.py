@@ -1,16 +1,17 @@
 """Editing YAML: whatever was wanted is what is read back, and whatever was not touched keeps its bytes."""
 
-from typing import Any
+from typing import Any, SupportsIndex
 
 import pytest
 import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hms_svc.merge import same
-from hms_svc.yaml_edit import dump, dump_scalar, edit
-from hms_svc.yaml_tree import YamlError, load
-from tests.svc.makers import documents, scalars
+from hms_svc.merge import merge, same
+from hms_svc.yaml_edit import edit, edited
+from hms_svc.yaml_tree import YamlError, load, read
+from hms_svc.yaml_write import dump, dump_scalar
+from tests.svc.makers import calls, documents, scalars
 
 FILE = """\
 # Artist Registry
@@ -70,7 +71,11 @@ def changed(text: str, *steps: tuple[str, Any]) -> str:
         ("flags", {"beta": False}, "{beta: false, dark: true}", "{beta: false}"),
         ("flags.new", 1, "dark: true}", "dark: true, new: 1}"),
         ("note", "text", "note:\n", "note: text\n"),
-        ("servers", ["one"], "servers:        # in order\n  - one\n  - two\n", "servers: [one]        # in order\n"),
+        ("servers", ["one"], "  - one\n  - two\n", "  - one\n"),
+        ("servers", ["two"], "  - one\n  - two\n", "  - two\n"),
+        ("servers", ["zero", "one", "two"], "  - one\n", "  - zero\n  - one\n"),
+        ("servers", ["one", 2], "  - two\n", "  - 2\n"),
+        ("servers", [], "servers:        # in order\n  - one\n  - two\n", "servers: []        # in order\n"),
         ("db", 5, None, None),
         ("db", {}, None, None),
         ("replicas", ..., "replicas: 3\n", ""),
@@ -119,7 +124,7 @@ def test_many_edits_at_once() -> None:
         ("a: 1\nb: 2", [("b", ...)], "a: 1"),
         ("a: 1\nb: 2", [("b", ...), ("c", 3)], "a: 1\nc: 3"),
         ("a:\n  x: 1", [("a.z", 2), ("b", 3)], "a:\n  x: 1\n  z: 2\nb: 3"),
-        ("a:\r\n- 1\r\n- 2\r\nc: 3\r\n", [("a", [3]), ("d", {"e": 1})], "a: [3]\r\nc: 3\r\nd:\r\n  e: 1\r\n"),
+        ("a:\r\n- 1\r\n- 2\r\nc: 3\r\n", [("a", [3]), ("d", {"e": 1})], "a:\r\n- 3\r\nc: 3\r\nd:\r\n  e: 1\r\n"),
         ("a: 1\t# tab\nb: 'x'\t\n", [("a", 2), ("b", "y")], "a: 2\t# tab\nb: 'y'\t\n"),
         ("a:\n- 1\n# c\n- 2\nb: 1 # d\n", [("a", [])], "a: []\nb: 1 # d\n"),
         ("a:\n- 1\n- 2\nb: 1\n", [("a", ...)], "b: 1\n"),
@@ -149,10 +154,184 @@ def test_many_edits_at_once() -> None:
         ("1: a\n", [("1", "b"), ("2", "c")], '1: b\n"2": c\n'),
         ("a:\n  b: 1\n", [("a.b", ...), ("a.c", 1)], "a:\n  c: 1\n"),
         ("# top\na: 1\n# end\n", [("a", ...)], "# top\n# end\n"),
+        ("# top\n  a: 1\n# in\n  b: 2\n...\n# end\n", [("a", ...), ("b", ...)], "# top\n{}\n# in\n...\n# end\n"),
+        ("---\n# in\n...\n# end\n", [("a", 1)], "---\n# in\na: 1\n...\n# end\n"),
+        ("a: |+\n  x\n\nb: 1\n\n# end\n", [("b", ...)], "a: |+\n  x\n\n# end\n"),
+        ("? a\n: 1\n# end\n", [("b", 2)], "? a\n: 1\nb: 2\n# end\n"),
     ],
 )  # fmt: skip
 def test_layouts_survive(text: str, steps: list[tuple[str, Any]], result: str) -> None:
     assert changed(text, *steps) == result
+
+
+HOSTS = "h:   # hosts\n  # first\n  - a   # A\n  # second\n  - b   # B\n\n  # third\n  - c   # C\n# end\nz: 1\n"
+SERVERS = "s:\n- name: a  # A\n  # why\n  port: 1  # P\n- # odd\n  name: b  # B\n  port: 2\n# end\n"
+BRACES = "f: {\n  a: 1,  # A\n  b: 2,  # B\n}\nl: [\n  x,  # X\n  y,  # Y\n]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "old", "new"),
+    [
+        (HOSTS, {"h": ["a", "x", "c"], "z": 1}, "- b ", "- x "),
+        (HOSTS, {"h": ["a", "c"], "z": 1}, "  - b   # B\n", ""),
+        (HOSTS, {"h": ["a", "b", "c", 4], "z": 1}, "# C\n", "# C\n  - 4\n"),
+        (HOSTS, {"h": [0, "a", "b", "c"], "z": 1}, "  - a ", "  - 0\n  - a "),
+        (HOSTS, {"h": ["a", {"k": 1, "l": []}, "b", "c"], "z": 1}, "# A\n", "# A\n  - k: 1\n    l: []\n"),
+        (SERVERS, {"s": [{"name": "a", "port": 5}, {"name": "b", "port": 2}]}, "port: 1 ", "port: 5 "),
+        (SERVERS, {"s": [{"name": "a", "port": 1, "x": 3}, {"name": "b", "port": 2}]}, "# P\n", "# P\n  x: 3\n"),
+        (SERVERS, {"s": [{"port": 1}, {"name": "b", "port": 2}]}, "name: a  # A\n  # why\n  port", "port"),
+        (SERVERS, {"s": [{"name": "b", "port": 2}]}, "- name: a  # A\n  # why\n  port: 1  # P\n", ""),
+        (SERVERS, {"s": [{"name": "a", "port": 1}, "b"]}, "  name: b  # B\n  port: 2\n", "  b\n"),
+        (BRACES, {"f": {"a": 1, "b": 2, "c": 3}, "l": ["x", "y"]}, "b: 2,", "b: 2, c: 3,"),
+        (BRACES, {"f": {"b": 2}, "l": ["x", "y"]}, "  a: 1,  # A\n", ""),
+        (BRACES, {"f": {"a": 1}, "l": ["x", "y"]}, "  b: 2,  # B\n", ""),
+        (BRACES, {"f": {"a": 1, "c": 3}, "l": ["x", "y"]}, "1,  # A\n  b: 2,  # B\n", "1, c: 3,  # A\n"),
+        (BRACES, {"f": {"a": 1, "b": 2}, "l": ["x"]}, "  y,  # Y\n", ""),
+        ("[\n  a,  # A\n  # on b\n  b,  # B\n  c  # C\n]\n", ["b", "c"], "  a,  # A\n", ""),
+        ("[\n  a,  # A\n  # on b\n  b,  # B\n  c  # C\n]\n", ["a", "b"], "  c  # C\n", ""),
+        ("[\n  a  # A\n  , b  # B\n]\n", ["a"], "  # A\n  , b", ""),
+        ("[\n  a  # A\n  , b  # B\n]\n", ["b"], "a  # A\n  , b", "b"),
+        ("[a,\n  b,\n  c]\n", ["c"], "a,\n  b,\n", ""),
+        ("[a,\n  b,\n  c]\n", ["a"], "  b,\n  c", ""),
+        ("h:\r  # A\r  - a\r  # B\r  - b\r", {"h": ["b"]}, "  - a\r", ""),
+        (BRACES, {"f": {"a": 1, "b": 2}, "l": ["x", 2]}, "  y,", "  2,"),
+        (BRACES, {"f": {"a": 1, "b": 2}, "l": ["w", "x", "y"]}, "  x,", "  w, x,"),
+        (BRACES, {"f": {"a": 1, "b": 2}, "l": ["y"]}, "  x,  # X\n", ""),
+        ("{a: 1, b: 2} # c\n", {"b": 2, "c": 3}, "a: 1, b: 2", "b: 2, c: 3"),
+        ("a: {x, y: 1} # c\nb: 1 # d\n", {"a": {"z": 1}, "b": 1}, "{x, y: 1}", "{z: 1}"),
+        ("n:\n- - 1 # a\n  - 2 # b\n- 3 # c\n", {"n": [[1], 3]}, "- 1 # a\n  - 2 #", "[1] #"),
+        ("a:\n  - 1 # A\n  -   # none\n", {"a": [1, 2]}, "-   # none", "- 2   # none"),
+    ],
+)  # fmt: skip
+def test_lists_and_braces_keep_the_comments_of_what_stays(
+    text: str, wanted: dict[str, Any], old: str, new: str
+) -> None:
+    assert text.count(old) == 1
+    result = edit(text, wanted)
+    assert same(load(result), wanted)
+    assert result == text.replace(old, new)
+
+
+@given(st.lists(st.integers(0, 99), min_size=1, unique=True), st.data())
+def test_a_change_to_one_item_leaves_the_others_their_lines(items: list[int], data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(items) - 1))
+    new: list[Any] = data.draw(st.sampled_from([["new"], [], ["new", items[at]], [items[at], {"k": [1]}]]))
+    wanted = {"l": [*items[:at], *new, *items[at + 1 :]], "z": 1}
+    column = data.draw(st.sampled_from(["", "  ", "    "]))
+    text = "l:\n" + "".join(f"{column}# above {n}\n{column}- {n}  # by {n}\n" for n in items) + "z: 1\n"
+    lines_after = edit(text, wanted).splitlines()
+    assert same(load("\n".join(lines_after)), wanted)
+    if wanted["l"]:
+        others = [n for n in items if n != items[at]]
+        assert {f"{column}- {n}  # by {n}" for n in others} <= set(lines_after)
+        assert {f"{column}# above {n}" for n in items} <= set(lines_after)
+
+
+def test_cuts_that_went_wrong_are_made_again_and_coarser() -> None:
+    # Cut in place, `c 5` would be a key; plainly written, the whole file would lose its comments.
+    text = "# top\nf: {b: 1, c}  # f\nz: 1  # z\n"
+    assert edit(text, {"f": {"b": 1, "c": 5}, "z": 1}) == "# top\nf: {b: 1, c: 5}  # f\nz: 1  # z\n"
+
+
+ITEMS = [
+    "1",
+    "'q'",
+    "{a: 1}",
+    "[x, z]",
+    "[]",
+    "{}",
+    "",
+    "{b: , c}",
+    "k: 1\n  l: 2",
+    "- 1\n  - 2",
+    "? x\n  : 1",
+    "\n  k: 1",
+]
+
+
+@given(st.lists(st.sampled_from(ITEMS), min_size=1, max_size=4), st.data())
+def test_any_list_can_become_any_other(items: list[str], data: st.DataObject) -> None:
+    text = "# top\nl:  # l\n" + "".join(f"- {item}  # {n}\n" for n, item in enumerate(items)) + "z: 1  # z\n"
+    document = read(text)
+    wanted = document.value | {"l": moved(data.draw, document.value["l"])}
+    result = edit(text, wanted)
+    assert same(load(result), wanted)
+    assert result.startswith("# top\nl:")
+    assert result.endswith("z: 1  # z\n")
+
+
+def moved(draw: Any, value: Any) -> Any:
+    """The value with items and keys gone, new or changed at any depth."""
+    if isinstance(value, dict):
+        stays = {key: moved(draw, item) for key, item in value.items() if draw(st.integers(0, 4))}
+        return stays if draw(st.integers(0, 3)) else stays | {"new": [1]}
+    if isinstance(value, list):
+        kept = [moved(draw, item) for item in value if draw(st.integers(0, 4))]
+        if not draw(st.integers(0, 2)):
+            kept.insert(draw(st.integers(0, len(kept))), draw(st.sampled_from([1, None, [1], {"n": {}}, {}])))
+        return kept
+    return value if draw(st.integers(0, 3)) else draw(st.sampled_from([5, "x", None, [], {"m": 2}]))
+
+
+class Watched(str):
+    """A text that counts its letters as they are looked at: in slices of it, and in searches backwards."""
+
+    __slots__ = ()
+    looked_at = 0
+
+    def __getitem__(self, key: SupportsIndex | slice) -> str:
+        part = super().__getitem__(key)
+        Watched.looked_at += len(part)
+        return part
+
+    def rfind(self, sub: str, *places: Any) -> int:
+        found = super().rfind(sub, *places)
+        Watched.looked_at += (places[1] if len(places) > 1 else len(self)) - max(found, 0)
+        return found
+
+    def __add__(self, other: str) -> "Watched":
+        return Watched(super().__add__(other))
+
+    def removeprefix(self, prefix: str) -> "Watched":
+        return Watched(super().removeprefix(prefix))
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        ("key_{0}: {0}  # c", None),
+        ("key_{0}: {0}  # c", "x"),
+        ("key_{0}: |\n  text\n\n", "a\nb\n"),
+        ("key_{0}: {{a: {0}}}", {"b": 1}),
+        ("key_{0}: [\n a,\n b\n ]", ["b", "c"]),
+        ("key_{0}:\n- a\n- b", ["b"]),
+    ],
+)
+def test_many_changes_cost_in_proportion(line: str, change: Any, line_end: str) -> None:
+    """Four times the text takes four times the calls, and each letter is looked at a few times, however many change."""
+
+    def cost(count: int) -> int:
+        document = read("".join(line.format(i) + "\n" for i in range(count)).replace("\n", line_end))
+        watched = document._replace(text=Watched(document.text))
+        wanted = merge(document.value, {f"key_{i}": change for i in range(0, count, 2)})
+        Watched.looked_at = 0
+        spent = calls(lambda: edited(watched, wanted))
+        assert Watched.looked_at < 4 * len(document.text)
+        return spent
+
+    assert cost(400) < 4.2 * cost(100)
+
+
+@pytest.mark.parametrize(("text", "entries"), [("l: [{}]\n", "{0}, "), ("f: {{{}}}\n", "k{0}: {0}, ")])
+def test_many_changes_on_one_line_cost_in_proportion(text: str, entries: str) -> None:
+    document = read(text.format("".join(entries.format(i) for i in range(500))))
+    watched = document._replace(text=Watched(document.text))
+    [(name, old)] = document.value.items()
+    wanted = dict(list(old.items())[::2]) if isinstance(old, dict) else old[:100] + old[400:]
+    Watched.looked_at = 0
+    assert same(load(edited(watched, {name: wanted})), {name: wanted})
+    assert Watched.looked_at < 4 * len(document.text)
 
 
 @pytest.mark.parametrize(
@@ -163,10 +342,21 @@ def test_layouts_survive(text: str, steps: list[tuple[str, Any]], result: str) -
         ("a: {x, y: 1}\n", {"a": {"x": 1, "y": 1}}),
         ("? a\nb: 1\n", {"a": 1, "b": 1}),
         ("a: |\n  x", {"a": "x", "b": 1}),
+        ("- a # A\n- b\n", ["a"]),
+        ("[a, b]\n", []),
+        ("text\n", "other"),
+        ("a: 1\n", ["b"]),
+        ("a: 1\n", 5),
+        ("# top", ["b"]),
+        ("", 5),
     ],
 )
-def test_where_no_cut_is_right_the_document_is_complete_still(text: str, wanted: dict[str, Any]) -> None:
+def test_where_no_cut_is_right_the_document_is_complete_still(text: str, wanted: Any) -> None:
     assert same(load(edit(text, wanted)), wanted)
+
+
+def test_an_empty_file_that_becomes_no_mapping_keeps_its_comments() -> None:
+    assert edit("# top\n---\n# in\n...\n", [1]) == "# top\n---\n# in\n[1]\n...\n"
 
 
 @pytest.mark.parametrize(("old", "new"), [("1", True), ("1", 1.0), ("true", 1), ("1.0", 1), ("'1'", 1), ("1", "1")])

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hms_svc.merge import MAX_DEPTH, same
 from hms_svc.yaml_tree import Mapping, Scalar, Sequence, YamlError, load, parse, plain
-from tests.svc.makers import documents
+from tests.svc.makers import calls, documents
 
 
 @pytest.mark.parametrize(
@@ -184,3 +185,19 @@ def test_noise_is_read_or_refused(text: str) -> None:
     except YamlError:
         return
     assert same(value, plain(parse(text)))
+
+
+SHAPES = {
+    "sections": "".join(f'# why {i}\ns{i}:\n  ms: {i}  # ms\n  name: "n {i}"\n  l: [a, b]\n' for i in range(100)),
+    "flat": "".join(f"key_{i}: {i}   # what {i} is\n" for i in range(500)),
+    "list": "h:\n" + "".join(f"  - host-{i}.local  # rack {i}\n" for i in range(500)),
+    "deep": "".join(("  " * (i % 25) + f"k{i}:" + f" {i}  # leaf" * (i % 25 == 24) + "\n") for i in range(500)),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_reading_takes_few_calls(shape: str) -> None:
+    """The agent reads a document at every change. How long that takes beside C is a benchmark's to say."""
+    text = SHAPES[shape]
+    events = sum(1 for _ in yaml.parse(text, Loader=yaml.CSafeLoader))
+    assert calls(lambda: load(text)) < 11 * events
