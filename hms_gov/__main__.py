@@ -1,8 +1,8 @@
 """`hms-gov`: start the governance service. Wiring only; it is the one place that reads the environment."""
 
-import base64
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -12,12 +12,20 @@ import uvicorn
 from fastapi import FastAPI
 from nacl.signing import SigningKey
 
-from hms_gov import logs, settings
+from hms_gov import logs, settings, trust
 from hms_gov.app import create_app
 from hms_gov.policy import Policy
 from hms_svc import wire
 
 GRACE = 3  # seconds an answer in progress may take after SIGTERM
+
+_Keys = Annotated[
+    str,
+    typer.Option(
+        envvar="HMS_GOV_KEY",
+        help="File of the signing key (base64 of a 32-byte seed); several, with commas, sign every decision together.",
+    ),
+]
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -32,9 +40,12 @@ def hms_gov() -> None:
     """HMS-GOV, the governance service: is this patch compliant? A signed answer."""
 
 
+cli.add_typer(trust.cli, name="trust")
+
+
 @cli.command()
 def serve(
-    key: Annotated[Path, typer.Option(envvar="HMS_GOV_KEY", help="Signing key: base64 of a 32-byte seed.")],
+    key: _Keys,
     host: Annotated[str, typer.Option(envvar="HMS_GOV_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="HMS_GOV_PORT", help="Port; 0 takes a free one.")] = 8081,
     policy: Annotated[
@@ -65,14 +76,14 @@ def serve(
         signal.signal(number, _end)
     logs.configure()
     try:
-        signing_key = settings.read_key(key)
+        keys = settings.read_keys(key)
         folder = settings.read_policy_folder(policy)
         listener = _listen(host, port)
     except settings.UnusableError as error:
         _refuse(str(error))
     rules = Policy(folder)
-    _announce(listener, signing_key, folder, [settings.exposed(key), rules.fault()])
-    _run(create_app(rules, signing_key), listener)
+    _announce(listener, keys, folder, [*map(settings.exposed, settings.key_paths(key)), rules.fault()])
+    _run(create_app(rules, *keys), listener)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -83,17 +94,17 @@ def _listen(host: str, port: int) -> socket.socket:
         raise settings.UnusableError(f"cannot listen on {host}:{port}: {error}") from error
 
 
-def _announce(listener: socket.socket, key: SigningKey, folder: Path, warnings: list[str | None]) -> None:
+def _announce(listener: socket.socket, keys: Sequence[SigningKey], folder: Path, warnings: list[str | None]) -> None:
     """Say where and as whom the service answers, and what an operator should mend."""
     log = structlog.get_logger("hms_gov")
     host, port = listener.getsockname()[:2]
-    public = base64.b64encode(bytes(key.verify_key)).decode()
+    told = [(wire.key_id(key.verify_key), wire.b64(bytes(key.verify_key))) for key in keys]
     log.info(
         "listening",
         host=host,
         port=port,
-        keyid=wire.key_id(key.verify_key),
-        public=public,
+        keyid=",".join(keyid for keyid, _ in told),
+        public=",".join(public for _, public in told),
         policy=str(folder),
     )
     for detail in filter(None, warnings):

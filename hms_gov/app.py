@@ -34,8 +34,8 @@ MAX_BYTES = wire.MAX_BYTES // 2  # a decision is base64 inside base64 in a strea
 log: FilteringBoundLogger = structlog.get_logger("hms_gov")
 
 
-def create_app(policy: Policy, key: SigningKey, clock: Callable[[], float] = time.time) -> FastAPI:
-    """The application; `clock` gives epoch seconds and dates the decisions."""
+def create_app(policy: Policy, *keys: SigningKey, clock: Callable[[], float] = time.time) -> FastAPI:
+    """The application, signing with all the keys; `clock` gives epoch seconds and dates the decisions."""
     app = FastAPI(
         title="HMS-GOV",
         description="Is this patch compliant? A signed answer.",
@@ -56,7 +56,7 @@ def create_app(policy: Policy, key: SigningKey, clock: Callable[[], float] = tim
         began = time.perf_counter()
         judgement = policy.judge(question.for_policy())
         payload = decision.statement(question, judgement, f"dec_{uuid4().hex}", clock())
-        envelope = wire.seal(wire.DECISION, payload, key)
+        envelope = wire.seal(wire.DECISION, payload, *keys)
         _record(payload, time.perf_counter() - began)
         return decision.answer(payload, envelope)
 

@@ -32,6 +32,19 @@ def read_key(path: Path) -> SigningKey:
         raise UnusableError(f"the key file {path} is not the base64 of a 32-byte seed on one line") from error
 
 
+def read_keys(paths: str) -> list[SigningKey]:
+    """The signing keys in these files, with commas between them: every decision is signed with each."""
+    keys = [read_key(path) for path in key_paths(paths)]
+    if len({bytes(key) for key in keys}) < len(keys):
+        raise UnusableError(f"{paths}: a key stands there twice; each signature must be by a key of its own")
+    return keys
+
+
+def key_paths(paths: str) -> list[Path]:
+    """The files that HMS_GOV_KEY names."""
+    return [Path(path.strip()) for path in paths.split(",")]
+
+
 def exposed(path: Path) -> str | None:
     """Who else may read the key, in words, or None."""
     mode = path.stat().st_mode

@@ -4,13 +4,14 @@ import logging
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
 from nacl.signing import SigningKey
 
-from hms_mgt.bus import RedisBus
+from hms_mgt.bus import open_bus
 from hms_mgt.domain.rate import Rates
 from hms_mgt.governance import HttpGovernance
 from hms_mgt.identity import issuers
@@ -24,6 +25,7 @@ from hms_mgt.store.database import Database
 from hms_mgt.usecases.authenticate import Authenticator
 from hms_mgt.usecases.limits import Limits
 from hms_svc import wire
+from hms_svc.trust import Trust, dump_plain, load_trust
 
 
 class SystemClock:
@@ -46,7 +48,7 @@ def build(settings: Settings) -> Parts:
     db, clock = Database(settings.database_url, signer), SystemClock()
     return Parts(
         db=db,
-        bus=RedisBus(settings.redis_url),
+        bus=open_bus(settings.redis_url, settings.tls),
         governance=HttpGovernance(settings.gov_url, trust.gov),
         signer=signer,
         trust=trust,
@@ -65,16 +67,30 @@ def _verifier(settings: Settings) -> Verifier:
     return Verifier(() if settings.oidc is None else issuers.load(settings.oidc), time.monotonic)
 
 
-def read_keys(directory: Path) -> tuple[Signer, wire.Trust]:
-    """Read MGT's key and the trust file.
+def read_keys(directory: Path) -> tuple[Signer, Trust]:
+    """Read MGT's keys (`mgt.key`, `mgt-2.key` and so on) and the trust file that must pin exactly what they do.
 
     Raises:
         OSError: one of them cannot be read.
         ValueError: they hold something else.
     """
-    key = wire.load_signing_key((directory / "mgt.key").read_text())
-    trust = wire.load_trust((directory / "trust.json").read_text())
-    return Signer(key, trust.mgt), trust
+    files = [directory / "mgt.key", *sorted(directory.glob("mgt-*.key"))]
+    keys = [wire.load_signing_key(file.read_text()) for file in files]
+    trust = load_trust((directory / "trust.json").read_text())
+    _must_suffice(keys, trust.mgt, directory)
+    return Signer(*keys, pinned=trust.mgt.keys), trust
+
+
+def _must_suffice(keys: Sequence[SigningKey], pins: wire.Pins, directory: Path) -> None:
+    """Whatever sidecars would refuse must not be signed in the first place."""
+    strangers = {bytes(key.verify_key) for key in keys} - set(map(bytes, pins.keys))
+    if strangers:
+        names = ", ".join(sorted(wire.key_id(key) for key in strangers))
+        raise ValueError(f"{directory}: trust.json does not pin MGT's key {names}, so every sidecar would refuse it")
+    if len(keys) != pins.threshold:
+        raise ValueError(
+            f"{directory}: {len(keys)} mgt*.key sign, and trust.json wants exactly {pins.threshold} signatures of MGT"
+        )
 
 
 def _orchestrators(settings: Settings) -> dict[str, Orchestrator]:
@@ -102,11 +118,8 @@ def log_json(level: int = logging.INFO) -> None:
     )
 
 
-_KEY_FILES = ("gov.key", "mgt.key", "trust.json")
-
-
-def write_keys(directory: Path) -> None:
-    """Make the keys of GOV and MGT and the trust file that pins both. Existing files are left alone.
+def write_keys(directory: Path, gov: int = 1, mgt: int = 1) -> None:
+    """Make `gov` keys of GOV and `mgt` of MGT, and the trust file that wants them all. Existing files are left alone.
 
     All are complete before the first is moved into place. An attempt that was interrupted after that is finished by
     the next one, so that the three always belong together; trust.json comes last.
@@ -116,24 +129,40 @@ def write_keys(directory: Path) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     made = directory / ".made"
+    wanted = [*_key_files("gov", gov), *_key_files("mgt", mgt), "trust.json"]
     left = sorted(path.name for path in made.glob("*"))
-    there = [name for name in left or _KEY_FILES if (directory / name).exists()]
+    there = [name for name in left or wanted if (directory / name).exists()]
     if there:
         raise FileExistsError(f"{directory} holds {', '.join(there)} already; keys are never overwritten")
     if not left:
-        _make_keys(directory / ".making").replace(made)
-    for name in left or _KEY_FILES:
+        _make_keys(directory / ".making", gov, mgt).replace(made)
+    for name in left or wanted:
         (made / name).rename(directory / name)
         sync_directory(directory)
     made.rmdir()
 
 
-def _make_keys(directory: Path) -> Path:
+def _key_files(signer: str, count: int) -> list[str]:
+    return [f"{signer}.key", *(f"{signer}-{number}.key" for number in range(2, count + 1))]
+
+
+def _make_keys(directory: Path, gov: int, mgt: int) -> Path:
     """Make a complete set of keys in a directory of its own. Returns the directory."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(mode=0o700)
-    gov, mgt = SigningKey.generate(), SigningKey.generate()
-    write_durably(directory / "gov.key", wire.dump_signing_key(gov), 0o600)
-    write_durably(directory / "mgt.key", wire.dump_signing_key(mgt), 0o600)
-    write_durably(directory / "trust.json", wire.dump_trust([gov.verify_key], [mgt.verify_key]), 0o644)
+    pins = [_make_signer(directory, _key_files(signer, count)) for signer, count in (("gov", gov), ("mgt", mgt))]
+    write_durably(directory / "trust.json", _first_trust(*pins), 0o644)
     return directory
+
+
+def _make_signer(directory: Path, names: Sequence[str]) -> wire.Pins:
+    keys = [SigningKey.generate() for _ in names]
+    for name, key in zip(names, keys, strict=True):
+        write_durably(directory / name, wire.dump_signing_key(key), 0o600)
+    return wire.Pins(tuple(bytes(key.verify_key) for key in keys), len(keys))
+
+
+def _first_trust(gov: wire.Pins, mgt: wire.Pins) -> str:
+    """Version 1 where it can say all there is: every sidecar reads it."""
+    serial = 0 if gov.threshold == mgt.threshold == 1 else 1
+    return dump_plain(Trust(gov, mgt, serial), wire.rfc3339(time.time()))

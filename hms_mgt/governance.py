@@ -1,14 +1,15 @@
 """HTTP client of HMS-GOV. It trusts no answer: the decision must be signed and must be about what was asked."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, SupportsBytes
+from collections.abc import Mapping
+from typing import Any
 
 import httpx
 
 from hms_mgt.errors import Unavailable
 from hms_mgt.ports import Verdict
 from hms_svc import messages, wire
+from hms_svc.trust import Trust
 
 # What of the question the decision must repeat word for word.
 _BOUND = ("patch_id", "tenant", "service", "version_selector", "changes", "window", "priority")
@@ -21,8 +22,8 @@ _ANSWER_WITHIN_S = 5.0
 class HttpGovernance:
     """`ports.Governance` over HTTP. Anything but a verified verdict counts as no answer: it fails closed."""
 
-    def __init__(self, url: str, keys: Sequence[SupportsBytes], timeout_s: float = 2.0) -> None:
-        self._trust = wire.Trust(tuple(keys), ())
+    def __init__(self, url: str, pins: wire.Pins, timeout_s: float = 2.0) -> None:
+        self._trust = Trust(pins, wire.Pins(()))
         self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s)
 
     async def decide(self, facts: Mapping[str, Any]) -> Verdict:
@@ -78,7 +79,7 @@ class HttpGovernance:
             # What a sidecar would refuse must never get into a stream: it would take the whole stream with it.
             entry = messages.entry(0, wire.ADMIT_ALL, envelope)
             messages.read_entry(entry, self._trust, facts["tenant"], facts["service"])
-        return _verdict(envelope, statement)
+        return _verdict(wire.bare(envelope), statement)
 
     async def close(self) -> None:
         """Close the connections."""

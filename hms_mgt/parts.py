@@ -13,7 +13,7 @@ from hms_mgt.store.database import Database
 from hms_mgt.usecases.authenticate import Authenticator
 from hms_mgt.usecases.limits import Limits
 from hms_mgt.usecases.review import Reviewer
-from hms_svc import wire
+from hms_svc.trust import Trust
 
 
 class Parts(NamedTuple):
@@ -23,7 +23,7 @@ class Parts(NamedTuple):
     bus: RedisBus
     governance: HttpGovernance
     signer: Signer
-    trust: wire.Trust
+    trust: Trust
     clock: Clock
     orchestrators: dict[str, Orchestrator]
     progress_deadline: timedelta

@@ -1,34 +1,27 @@
-"""What must be there before the loop may start: the trust file, and a state directory held by this agent alone.
+"""What must be there before the loop may start: the pinned keys.
 
-These are the two things without which nothing the agent does can be right, so a fault here is a bad setting
-(exit 2), not something to retry: without keys every message and the whole journal would be refused and live
-patches undone.
+Without keys every message and the whole journal would be refused and live patches undone, so a first start without
+them is a bad setting (exit 2), not something to retry. Later starts have what was pinned, whatever became of the file.
 """
-
-import fcntl
-import os
-from typing import NamedTuple
 
 from hms_svc.address import SettingsError
 from hms_svc.conf_file import read_text
+from hms_svc.keyring import Keyring, pinned
+from hms_svc.log import emit
 from hms_svc.settings import Settings
-from hms_svc.wire import Trust, load_trust
+from hms_svc.trust import Trust, load_trust
 
 
-class Ground(NamedTuple):
-    """The pinned keys, and the lock's file descriptor: it is held until the process ends."""
-
-    trust: Trust
-    lock: int
-
-
-def prepare(settings: Settings) -> Ground:
-    """Read the trust file and lock the state directory; SettingsError names what is wrong."""
-    return Ground(trust(settings), _lock(settings.state))
+def keyring(settings: Settings, wall: float) -> Keyring:
+    """The keys that count: those pinned before, else those of the file at HMS_TRUST. `wall` is the time of day."""
+    known = _pinned(settings.state)
+    ring = Keyring(settings.trust, settings.state, known or trust(settings), kept=known is not None)
+    ring.look(0.0, wall)
+    return ring
 
 
 def trust(settings: Settings) -> Trust:
-    """The pinned keys."""
+    """The keys of the trust file, as somebody reads it who has none yet."""
     try:
         text = read_text(settings.trust)
         if text is None:
@@ -40,15 +33,20 @@ def trust(settings: Settings) -> Trust:
         raise SettingsError(f"HMS_TRUST={settings.trust}: {error}") from None
 
 
-def _lock(directory: str) -> int:
+def known_trust(settings: Settings) -> Trust:
+    """The keys an agent here would go by, for those who only look: nothing is pinned or said."""
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103 - pathlib costs a megabyte
-        fd = os.open(f"{directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return pinned(settings.state) or trust(settings)
+    except (OSError, ValueError):
+        return trust(settings)
+
+
+def _pinned(directory: str) -> Trust | None:
+    """What an earlier run pinned. What cannot be understood counts as nothing, for the served process goes first."""
+    try:
+        return pinned(directory)
     except OSError as error:
-        raise SettingsError(f"HMS_STATE={directory}: {error.strerror}; it must be a writable directory") from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise SettingsError(f"HMS_STATE={directory}: another hms-svc is using it; give each agent its own") from None
-    return fd
+        raise SettingsError(f"HMS_STATE={directory}: the pinned keys cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        emit("trust_pin_unreadable", detail=str(error))
+        return None

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from hms_svc.merge import MAX_DEPTH, expand
 from hms_svc.selector import parse_selector
-from hms_svc.wire import ADMIT_ALL, DECISION, STREAM, Reason, Refused, Trust, bare, instant, rfc3339, unseal
+from hms_svc.wire import ADMIT_ALL, DECISION, STREAM, Reason, Refused, bare, instant, rfc3339, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from hms_svc.trust import Trust
 
 VERSION = 1
 MAX_PATCHES = 512

@@ -1,29 +1,34 @@
-"""What a message is before anyone asks what it says: canonical JSON, signed envelopes, pinned keys, instants.
+"""What a message is before anyone asks what it says: canonical JSON, signed envelopes, keys, instants.
 
-GOV's decisions and MGT's stream messages both travel as DSSE envelopes with one Ed25519 signature over the
+GOV's decisions and MGT's stream messages both travel as DSSE envelopes with Ed25519 signatures over the
 payload's type and its raw bytes. The order here is the security property: limit the size, verify, and only
-then parse. An envelope has one accepted spelling (strict base64, exactly one signature, a key id that names
-the key that verified), so no byte of it can be changed without a refusal. The key id never chooses the key:
-every pinned key is tried.
+then parse. An envelope has one accepted spelling (the fields that we write and no other, strict base64, exactly as
+many signatures as must be, in the order of their key ids, each named after the key that made it), so no byte of
+it can be changed without a refusal; only white space between the tokens of its JSON is nobody's secret. The key
+id chooses among pinned keys only, and a name that is not the signer's is refused.
 
-What the payloads mean is `messages`' business; who may sign for whom is the trust file's.
+What the payloads mean is `messages`' business; who may sign for whom is the trust file's, in `trust`.
 """
 
 from __future__ import annotations
 
 import re
+from _blake2 import blake2b
 from binascii import a2b_base64, b2a_base64
-from datetime import UTC, datetime
 from json import JSONDecoder, dumps
 from math import isinf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
-from nacl.exceptions import BadSignatureError
-from nacl.hash import generichash
-from nacl.signing import SigningKey, VerifyKey
+from hms_svc.ed25519 import KEY_BYTES, SIGNATURE_BYTES, verifies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import UTC, datetime
+    from typing import SupportsBytes
+
+    from nacl.signing import SigningKey
+else:  # before Python 3.13 `datetime` loads its twin written in Python first: half a megabyte, and 1 ms
+    from _datetime import UTC, datetime
 
 DECISION = "application/vnd.hms.decision+json"
 STREAM = "application/vnd.hms.stream+json"
@@ -31,9 +36,6 @@ MAX_BYTES = 262_144
 """The largest message an agent reads, in bytes."""
 ADMIT_ALL = 2**32
 """The cohort threshold above every rank."""
-
-KEY_BYTES = 32
-SIGNATURE_BYTES = 64
 
 Reason = Literal[
     "too_large",
@@ -124,7 +126,7 @@ def _no_constant(name: str) -> NoReturn:
 _JSON = JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
 
 
-def _json_object(text: bytes, what: str) -> dict[str, Any]:
+def json_object(text: bytes, what: str) -> dict[str, Any]:
     """Parse strictly: UTF-8, an object, no key twice, only finite numbers; nesting bombs are refused too."""
     try:
         value = _JSON.decode(text.decode())
@@ -135,16 +137,17 @@ def _json_object(text: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def _b64(data: bytes) -> str:
+def b64(data: bytes) -> str:
+    """Spell bytes in base64."""
     return b2a_base64(data, newline=False).decode()
 
 
-def _unb64(text: object) -> bytes:
+def unb64(text: object) -> bytes:
     """Decode base64 that is spelled as we would spell it: padded, no stray character, no stray bit."""
     if not isinstance(text, str):
         raise ValueError("base64 must be text")  # noqa: TRY004 - callers turn one error into one refusal
     data = a2b_base64(text.encode("ascii"))
-    if _b64(data) != text:
+    if b64(data) != text:
         raise ValueError("not canonical base64")
     return data
 
@@ -158,31 +161,68 @@ def pae(payload_type: str, body: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(body), body)
 
 
-def seal(payload_type: str, payload: dict[str, Any], key: SigningKey) -> dict[str, Any]:
-    """Sign a payload into a DSSE envelope."""
-    body = canonical(payload)
-    signature = key.sign(pae(payload_type, body)).signature
-    return {
-        "payloadType": payload_type,
-        "payload": _b64(body),
-        "signatures": [{"keyid": key_id(key.verify_key), "sig": _b64(signature)}],
-    }
+class Pins(NamedTuple):
+    """One signer's pinned public keys, and how many of them sign an envelope together."""
+
+    keys: tuple[SupportsBytes, ...]
+    threshold: int = 1
 
 
-def unseal(envelope: dict[str, Any] | str | bytes, payload_type: str, keys: Sequence[VerifyKey]) -> dict[str, Any]:
-    """Open an envelope one of the pinned keys signed as this type: verify, then parse.
+def seal(payload_type: str, payload: dict[str, Any], *keys: SigningKey) -> dict[str, Any]:
+    """Sign a payload into a DSSE envelope, with each of the keys."""
+    return countersign({"payloadType": payload_type, "payload": b64(canonical(payload)), "signatures": []}, *keys)
+
+
+def countersign(envelope: dict[str, Any], *keys: SigningKey) -> dict[str, Any]:
+    """Add the keys' signatures to an envelope that others may have signed. Whether they count says `unseal`.
+
+    Raises:
+        Refused: its payload is not base64.
+    """
+    message = pae(envelope["payloadType"], _body(envelope))
+    made = {entry["keyid"]: entry["sig"] for entry in envelope["signatures"]}
+    made |= {key_id(key.verify_key): b64(key.sign(message).signature) for key in keys}
+    signatures = [{"keyid": name, "sig": made[name]} for name in sorted(made)]
+    return {"payloadType": envelope["payloadType"], "payload": envelope["payload"], "signatures": signatures}
+
+
+def spelled(envelope: dict[str, Any]) -> bytes:
+    """The one spelling of an envelope as a message of its own."""
+    return dumps(bare(envelope), separators=(",", ":")).encode()
+
+
+def _spellings(opened: dict[str, Any]) -> tuple[bytes, ...]:
+    """How an envelope may be spelled: as ours are, or with the blanks that JSON libraries like to put in."""
+    return spelled(opened), dumps(bare(opened)).encode()
+
+
+def unseal(envelope: dict[str, Any] | str | bytes, payload_type: str, *signers: Pins) -> dict[str, Any]:
+    """Open an envelope that exactly as many keys of each signer as must be signed as this type: verify, then parse.
+
+    A decision inside a message comes as an object: how it is spelled there is part of what MGT signed.
 
     Raises:
         Refused: it is anything else.
     """
-    opened = envelope if isinstance(envelope, dict) else _json_object(_limited(envelope), "envelope")
+    raw = None if isinstance(envelope, dict) else _limited(envelope)
+    opened = envelope if isinstance(envelope, dict) else json_object(raw or b"", "envelope")
     if opened.get("payloadType") != payload_type:
         raise Refused("wrong_type", f"the envelope does not hold a {payload_type}")
-    key_name, signature = _signature(opened)
+    signatures = _signatures(opened, sum(pins.threshold for pins in signers))
     body = _body(opened)
-    if key_name not in _verifiers(pae(payload_type, body), signature, keys):
-        raise Refused("wrong_signature", "no pinned key made this signature")
-    return _json_object(body, "payload")
+    if raw is not None and raw not in _spellings(opened):
+        raise Refused("malformed", "the envelope has a field that nobody signed, or is not spelled as ours are")
+    _verify(pae(payload_type, body), signatures, signers)
+    return json_object(body, "payload")
+
+
+def peek(envelope: dict[str, Any]) -> dict[str, Any]:
+    """What an envelope's payload says, whoever signed it: to be shown or sorted by, never to be obeyed.
+
+    Raises:
+        Refused: it holds no strict JSON.
+    """
+    return json_object(_body(envelope), "payload")
 
 
 def bare(envelope: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +230,7 @@ def bare(envelope: dict[str, Any]) -> dict[str, Any]:
     return {
         "payloadType": envelope["payloadType"],
         "payload": envelope["payload"],
-        "signatures": [{name: envelope["signatures"][0][name] for name in ("keyid", "sig")}],
+        "signatures": [{name: entry.get(name) for name in ("keyid", "sig")} for entry in envelope["signatures"]],
     }
 
 
@@ -206,23 +246,31 @@ def _limited(message: str | bytes) -> bytes:
     raise Refused("too_large", f"a message is at most {MAX_BYTES} bytes")
 
 
-def _signature(envelope: dict[str, Any]) -> tuple[object, bytes]:
-    """The envelope's one signature, with the name it gives its key."""
-    signatures = envelope.get("signatures")
-    if not signatures or not isinstance(signatures, list):
+def _signatures(envelope: dict[str, Any], count: int) -> list[tuple[str, bytes]]:
+    """The envelope's signatures, each with the name it gives its key: as many as must be, each key's once."""
+    entries = envelope.get("signatures")
+    if not entries or not isinstance(entries, list):
         raise Refused("unsigned", "the envelope carries no signature")
-    if len(signatures) != 1:
-        raise Refused("wrong_signature", f"an envelope carries one signature, not {len(signatures)}")
-    entry = signatures[0]
+    if len(entries) != count:
+        raise Refused("wrong_signature", f"the envelope must carry {count} signatures and carries {len(entries)}")
+    signatures = [_signature(entry) for entry in entries]
+    names = [name for name, _ in signatures]
+    if names != sorted(set(names)):
+        raise Refused("wrong_signature", "signatures stand in the order of their key ids, each key's once")
+    return signatures
+
+
+def _signature(entry: object) -> tuple[str, bytes]:
     if not isinstance(entry, dict) or not entry.get("sig"):
         raise Refused("unsigned", "the envelope's signature is empty")
     try:
-        signature = _unb64(entry["sig"])
+        signature = unb64(entry["sig"])
     except ValueError as error:
         raise Refused("malformed", f"signature: {error}") from None
-    if len(signature) != SIGNATURE_BYTES:
-        raise Refused("wrong_signature", f"a signature is {SIGNATURE_BYTES} bytes, not {len(signature)}")
-    return entry.get("keyid"), signature
+    name = entry.get("keyid")
+    if len(signature) != SIGNATURE_BYTES or not isinstance(name, str):
+        raise Refused("wrong_signature", f"a signature is {SIGNATURE_BYTES} bytes and names its key")
+    return name, signature
 
 
 def _body(envelope: dict[str, Any]) -> bytes:
@@ -230,87 +278,42 @@ def _body(envelope: dict[str, Any]) -> bytes:
     if isinstance(text, str) and len(text) > MAX_BYTES:
         raise Refused("too_large", f"a payload is at most {MAX_BYTES} bytes")
     try:
-        return _unb64(text)
+        return unb64(text)
     except ValueError as error:
         raise Refused("malformed", f"payload: {error}") from None
 
 
-def _verifiers(message: bytes, signature: bytes, keys: Sequence[VerifyKey]) -> list[str]:
-    """The ids of the pinned keys that made this signature."""
-    return [key_id(key) for key in keys if _verifies(key, message, signature)]
+def _verify(message: bytes, signatures: Sequence[tuple[str, bytes]], signers: Sequence[Pins]) -> None:
+    """Each signer's threshold is met exactly. There are as many signatures as that takes, so none is left over."""
+    for pins in signers:
+        made = [name for name, signature in signatures if _made(pins, name, message, signature)]
+        if len(made) != pins.threshold:
+            raise Refused("wrong_signature", f"no pinned key made one of the {pins.threshold} signatures")
 
 
-def _verifies(key: VerifyKey, message: bytes, signature: bytes) -> bool:
-    try:
-        key.verify(message, signature)
-    except BadSignatureError:
-        return False
-    return True
+def _made(pins: Pins, name: str, message: bytes, signature: bytes) -> bool:
+    """Whether a pinned key of that name made this signature; no other name it could have would do."""
+    return any(key_id(key) == name and verifies(bytes(key), message, signature) for key in pins.keys)
 
 
 # --- keys ---------------------------------------------------------------------------------------------------
 
 
-class Trust(NamedTuple):
-    """The public keys an agent pins: GOV's for decisions, MGT's for the stream; several, so keys rotate."""
-
-    gov: tuple[VerifyKey, ...]
-    mgt: tuple[VerifyKey, ...]
-
-
-def key_id(key: VerifyKey) -> str:
+def key_id(key: SupportsBytes) -> str:
     """A short name for a public key, for people and logs."""
-    return generichash(bytes(key), digest_size=16).decode()[:16]
+    return blake2b(bytes(key), digest_size=16).hexdigest()[:16]
 
 
-def load_trust(text: str) -> Trust:
-    """Read a trust file.
+def load_public_key(text: object) -> bytes:
+    """Read a public key: its base64.
 
     Raises:
-        ValueError: it is not one, pins no key for a signer, or pins one key for both.
+        ValueError: it is not that of one.
     """
-    try:
-        document = _json_object(text.encode(), "trust file")
-    except Refused as refusal:
-        raise ValueError(refusal.detail) from None
-    if document.get("version") != 1:
-        raise ValueError(f"trust file version {document.get('version')!r}: this agent reads version 1")
-    trust = Trust(_pinned(document, "gov"), _pinned(document, "mgt"))
-    if set(trust.gov) & set(trust.mgt):
-        raise ValueError("the trust file pins one key for both gov and mgt: two signers need two keys")
-    return trust
-
-
-def _pinned(document: dict[str, Any], signer: str) -> tuple[VerifyKey, ...]:
-    entries = document.get(signer)
-    if not isinstance(entries, list) or not entries:
-        raise ValueError(f"the trust file pins no key under {signer!r}")
-    return tuple(_public_key(entry, f"{signer}[{index}]") for index, entry in enumerate(entries))
-
-
-def _public_key(entry: object, where: str) -> VerifyKey:
-    if not isinstance(entry, dict):
-        raise ValueError(f"trust file {where}: want an object with keyid and public")  # noqa: TRY004
-    try:
-        raw = _unb64(entry.get("public"))
-    except ValueError as error:
-        raise ValueError(f"trust file {where}.public: {error}") from None
-    if len(raw) != KEY_BYTES:
-        raise ValueError(f"trust file {where}.public: a key is {KEY_BYTES} bytes, not {len(raw)}")
-    key = VerifyKey(raw)
-    if entry.get("keyid", key_id(key)) != key_id(key):
-        raise ValueError(f"trust file {where}: keyid is not this key's, which is {key_id(key)}")
+    key = unb64(text)
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a key is {KEY_BYTES} bytes, not {len(key)}")
     return key
-
-
-def dump_trust(gov: Sequence[VerifyKey], mgt: Sequence[VerifyKey]) -> str:
-    """Write the trust file that pins these keys."""
-    document = {"version": 1, "gov": [_pin(key) for key in gov], "mgt": [_pin(key) for key in mgt]}
-    return dumps(document, indent=2) + "\n"
-
-
-def _pin(key: VerifyKey) -> dict[str, str]:
-    return {"keyid": key_id(key), "public": _b64(bytes(key))}
 
 
 def load_signing_key(text: str) -> SigningKey:
@@ -320,14 +323,16 @@ def load_signing_key(text: str) -> SigningKey:
         ValueError: it is not one. The message never shows what was read.
     """
     try:
-        seed = _unb64(text.strip())
+        seed = unb64(text.strip())
     except ValueError:
         seed = b""
     if len(seed) != KEY_BYTES:
         raise ValueError(f"not a signing key: want the base64 of {KEY_BYTES} bytes on one line")
+    from nacl.signing import SigningKey  # noqa: PLC0415 - an agent signs nothing
+
     return SigningKey(seed)
 
 
 def dump_signing_key(key: SigningKey) -> str:
     """Write the key file of a signing key."""
-    return _b64(bytes(key)) + "\n"
+    return b64(bytes(key)) + "\n"

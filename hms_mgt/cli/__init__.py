@@ -2,7 +2,7 @@
 
 import typer
 
-from hms_mgt.cli import audit, run, service, tenant, token
+from hms_mgt.cli import audit, run, service, tenant, token, trust
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +19,7 @@ cli.add_typer(token.cli, name="token")
 cli.add_typer(tenant.cli, name="tenant")
 cli.add_typer(service.cli, name="service")
 cli.add_typer(audit.cli, name="audit")
+cli.add_typer(trust.cli, name="trust")
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from hms_mgt.domain.chain_walk import Finding, link_of
 from hms_mgt.domain.verification import Evidence, verify
 from hms_mgt.store import audit, catalog
 from hms_mgt.store.database import EVERY_TENANT, Database
-from hms_svc import wire
+from hms_svc.trust import load_trust
 
 cli = typer.Typer(no_args_is_help=True, help="The audit: who did what, as a chain that shows what was tampered with.")
 
@@ -116,7 +116,7 @@ def _stored() -> Export:
 
 def _trusted(path: Path) -> Sequence[SupportsBytes]:
     try:
-        return wire.load_trust(path.read_text(encoding="utf-8")).mgt
+        return load_trust(path.read_text(encoding="utf-8")).mgt.keys
     except (OSError, ValueError) as error:
         fail(f"{error} (--trust names the file that pins MGT's keys)")
 

@@ -80,16 +80,19 @@ def migrate() -> None:
 @cli.command()
 def keys(
     out: Annotated[Path, typer.Option(help="Directory for gov.key, mgt.key and trust.json.")] = Path("keys"),
+    gov: Annotated[int, typer.Option(help="How many keys of GOV must sign each decision.", min=1, max=16)] = 1,
+    mgt: Annotated[int, typer.Option(help="How many keys of MGT must sign each message.", min=1, max=16)] = 1,
 ) -> None:
     """Make the Ed25519 keys of GOV and MGT and the trust file that pins them. Nothing is overwritten.
 
-    Give gov.key to HMS-GOV, mgt.key to HMS-MGT, and trust.json to both and to every sidecar.
+    Give gov*.key to HMS-GOV, mgt*.key to HMS-MGT, and trust.json to HMS-MGT and to every sidecar. Later keys come by
+    `hms-mgt trust next`.
     """
     try:
-        bootstrap.write_keys(out)
+        bootstrap.write_keys(out, gov, mgt)
     except OSError as error:
         fail(str(error))
-    say(f"wrote gov.key, mgt.key and trust.json to {out}")
+    say(f"wrote {gov} of gov*.key, {mgt} of mgt*.key and trust.json to {out}")
 
 
 @cli.command("redis-acl")

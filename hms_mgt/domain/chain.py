@@ -164,7 +164,7 @@ def opened_head(envelope: object, keys: Sequence[SupportsBytes]) -> Head | None:
     if not isinstance(envelope, str):
         return None
     try:
-        said = wire.unseal(envelope, HEAD_TYPE, keys)
+        said = wire.unseal(envelope, HEAD_TYPE, wire.Pins(tuple(keys)))
     except wire.Refused:
         return None
     return Head(said["chain"], End(said["seq"], said["hash"]), said["at"])

@@ -209,7 +209,8 @@ class _Running:
         self._say("starting HMS-GOV")
         port = self._ports.get("gov")
         command = [sys.executable, "-m", "hms_gov", "serve", "--port", str(port)]
-        self._children.start(Spec("gov", command, {"HMS_GOV_KEY": str(self._keys / "gov.key")}))
+        keys = [self._keys / "gov.key", *sorted(self._keys.glob("gov-*.key"))]
+        self._children.start(Spec("gov", command, {"HMS_GOV_KEY": ",".join(map(str, keys))}))
         return f"http://127.0.0.1:{port}"
 
     def _api_port(self) -> int:

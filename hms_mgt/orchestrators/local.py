@@ -156,6 +156,7 @@ class LocalOrchestrator:
             "HMS_MGT_URL": self._address.mgt_url,
             "HMS_TOKEN": token.read_text().strip() if token.exists() else "",
             "HMS_TRUST": str(self._address.trust.resolve()),
+            **_of_ours("HMS_TLS_CA", "HMS_TLS_CERT", "HMS_TLS_KEY"),
             **served(one.path, one.port).sidecar,
         }
 
@@ -216,4 +217,8 @@ def _appears(path: Path) -> bool:
 
 def _passed_on() -> dict[str, str]:
     """Return the little of our own environment that an instance may know."""
-    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
+    return _of_ours("PATH", "HOME", "LANG", "PYTHONPATH")
+
+
+def _of_ours(*names: str) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}

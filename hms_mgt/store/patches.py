@@ -189,6 +189,12 @@ async def standing(tx: AsyncConnection, tenant: str, service: str | None = None)
     return [_patch(row) for row in await tx.execute(query)]
 
 
+async def decided(tx: AsyncConnection) -> list[Patch]:
+    """Return the patches in scope that carry GOV's decision and are in force or on their way there, oldest first."""
+    query = select(patch).where(patch.c.status.in_(STANDING), patch.c.decision.is_not(None))
+    return [_patch(row) for row in await tx.execute(query.order_by(patch.c.id))]
+
+
 async def counting(tx: AsyncConnection, tenant: str, window: Window) -> list[Patch]:
     """Return the standing patches that count for the tenant's quota inside a window, oldest first.
 

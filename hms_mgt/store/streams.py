@@ -60,11 +60,17 @@ async def commit_revision(tx: AsyncConnection, step: Revision, now: datetime) ->
     await tx.execute(insert(outbox), {**here, "delta": step.delta, "created_at": now})
 
 
-async def head(tx: AsyncConnection, tenant: str, service: str) -> Head | None:
-    """Return where one stream stands, or `None` when it has no revision yet."""
+async def head(tx: AsyncConnection, tenant: str, service: str, *, lock: bool = False) -> Head | None:
+    """Return where one stream stands, or `None` when it has no revision yet; with `lock` it stays there."""
     query = select(stream).where(stream.c.tenant == tenant, stream.c.service == service)
-    row = (await tx.execute(query)).one_or_none()
+    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
     return None if row is None else Head(row.tenant, row.service, row.revision, row.snapshot)
+
+
+async def replace_snapshot(tx: AsyncConnection, of: Head, snapshot: str) -> None:
+    """Store the snapshot of the same revision, signed anew."""
+    mine = (stream.c.tenant == of.tenant) & (stream.c.service == of.service) & (stream.c.revision == of.revision)
+    await tx.execute(update(stream).where(mine).values(snapshot=snapshot))
 
 
 async def heads(tx: AsyncConnection) -> list[Head]:

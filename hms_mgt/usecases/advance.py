@@ -1,6 +1,6 @@
 """Makes the next revision of a stream: signed, stored, and waiting in the outbox, all in one transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -28,15 +28,32 @@ async def advance(tx: AsyncConnection, signer: Signer, stream: tuple[str, str], 
     tenant, service = stream
     revision = await streams.next_revision(tx, tenant, service)
     issued = now.timestamp()
-    carried = await patches.in_stream(tx, tenant, service)
-    said = await approvals.of_patches(tx, [patch.id for patch in carried])
-    held = [_entry(patch, said[patch.id]) for patch in carried]
+    held, said = await _held(tx, tenant, service)
     put = [_entry(patch, said[patch.id]) for patch in step.put]
     snapshot = messages.snapshot_payload(tenant, service, revision, issued, held)
     delta = messages.delta_payload(tenant, service, revision, issued, put, step.ended)
     signed = signer.stream_message(snapshot), signer.stream_message(delta)
     await streams.commit_revision(tx, streams.Revision(tenant, service, revision, *signed, held), now)
     return revision
+
+
+async def renew(tx: AsyncConnection, signer: Signer, stream: tuple[str, str], now: datetime) -> None:
+    """Sign the stream's snapshot anew, at the revision it has: other keys sign now than when it was made."""
+    tenant, service = stream
+    head = await streams.head(tx, tenant, service, lock=True)
+    if head is not None and not signer.signs_like(head.snapshot):
+        held, _ = await _held(tx, tenant, service)
+        snapshot = messages.snapshot_payload(tenant, service, head.revision, now.timestamp(), held)
+        await streams.replace_snapshot(tx, head, signer.stream_message(snapshot))
+
+
+async def _held(
+    tx: AsyncConnection, tenant: str, service: str
+) -> tuple[list[dict[str, object]], Mapping[int, Sequence[Approval]]]:
+    """Return the stream's entries, and who approved what is in them."""
+    carried = await patches.in_stream(tx, tenant, service)
+    said = await approvals.of_patches(tx, [patch.id for patch in carried])
+    return [_entry(patch, said[patch.id]) for patch in carried], said
 
 
 def _entry(patch: Patch, said: Iterable[Approval]) -> dict[str, object]:

@@ -16,6 +16,7 @@ from hms_mgt.errors import Invalid, NotFound, Problem
 from hms_mgt.store import approvals, catalog, history
 from hms_mgt.store.database import EVERY_TENANT, Database
 from hms_svc import layers, merge, messages, wire
+from hms_svc.trust import Trust
 
 Tense: TypeAlias = Literal["past", "present", "future"]
 
@@ -73,7 +74,7 @@ class _Found(NamedTuple):
     approvals: Mapping[int, Sequence[Approval]]
 
 
-async def explain(db: Database, trust: wire.Trust, actor: Actor, asked: Question, now: datetime) -> Explanation:
+async def explain(db: Database, trust: Trust, actor: Actor, asked: Question, now: datetime) -> Explanation:
     """Explain a configuration, past, present or to come.
 
     Raises:
@@ -137,14 +138,14 @@ async def _look(tx: AsyncConnection, subject: Subject, at: datetime) -> _Found:
     )
 
 
-def _standing(found: _Found, number: int, trust: wire.Trust, at: datetime) -> Standing:
+def _standing(found: _Found, number: int, trust: Trust, at: datetime) -> Standing:
     one = found.known[number]
     said = found.approvals.get(number, ())
     approved = [word for word in said if word.verdict is Word.APPROVE and word.at <= at]
     return Standing(one.patch, one.status, approved, _signature(one.patch, trust))
 
 
-def _signature(patch: Patch, trust: wire.Trust) -> str:
+def _signature(patch: Patch, trust: Trust) -> str:
     """Verify GOV's decision as a sidecar does, and that what GOV signed is what is stored."""
     if patch.decision is None:
         return "unsigned"

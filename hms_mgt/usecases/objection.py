@@ -57,7 +57,7 @@ async def _stream_full(
     inside = [(dict(one.decision or {}), of_others[one.id]) for one in others] + [(dict(decision), said)]
     entries = [messages.entry(0, wire.ADMIT_ALL, envelope, as_signed(words)) for envelope, words in inside]
     # The payload travels as base64: four bytes for three. The rest of the message is small beside it.
-    size = sum(len(json.dumps(entry)) + 100 for entry in entries) * 4 // 3 + 1000
+    size = sum(len(json.dumps(entry)) + 100 for entry in entries) * 4 // 3 + 4000
     if size <= wire.MAX_BYTES and len(entries) <= messages.MAX_PATCHES:
         return None
     return "the patches for this service would no longer fit one message; end some first"

@@ -8,6 +8,7 @@ from hms_mgt.ports import Bus, Clock
 from hms_mgt.signer import Signer
 from hms_mgt.store import catalog, duties, streams
 from hms_mgt.store.database import EVERY_TENANT, Database
+from hms_mgt.usecases.advance import renew
 from hms_svc import messages
 
 HEARTBEAT_EVERY = timedelta(seconds=5)
@@ -39,15 +40,19 @@ async def _send_stream(db: Database, bus: Bus, clock: Clock, tenant: str, servic
         await streams.mark_published(tx, deltas, clock.now())
 
 
-async def heal(db: Database, bus: Bus, clock: Clock) -> None:
-    """Rewrite every snapshot that Redis lost or holds in another form."""
+async def heal(db: Database, bus: Bus, signer: Signer, clock: Clock) -> None:
+    """Rewrite every snapshot that Redis lost or holds in another form, or that other keys signed than sign now."""
     async with db.transaction(EVERY_TENANT) as tx:
         if not await duties.take(tx, "heal", HEAL_EVERY, clock.now()):
             return
         heads = await streams.heads(tx)
     stored = await bus.snapshots([(head.tenant, head.service) for head in heads])
     for head, copy in zip(heads, stored, strict=True):
-        if copy != head.snapshot:
+        if not signer.signs_like(head.snapshot):
+            async with db.transaction(head.tenant) as tx:
+                await renew(tx, signer, (head.tenant, head.service), clock.now())
+            await _restore(db, bus, head.tenant, head.service)
+        elif copy != head.snapshot:
             await _restore(db, bus, head.tenant, head.service)
 
 

@@ -13,11 +13,12 @@ from hms_mgt.ports import AckEntry
 from hms_mgt.store import catalog, duties, instances, streams
 from hms_mgt.store.database import Database
 from hms_svc import layers, messages, wire
+from hms_svc.trust import Trust
 
 _log = structlog.get_logger()
 
 
-async def take_in(db: Database, trust: wire.Trust, tenant: str, entries: Sequence[AckEntry], now: datetime) -> None:
+async def take_in(db: Database, trust: Trust, tenant: str, entries: Sequence[AckEntry], now: datetime) -> None:
     """Store a batch of one tenant's reports and move the cursor behind it, in one transaction.
 
     The transaction sees that tenant only, so a report can speak of nobody else's patches. If the batch cannot be
@@ -33,7 +34,7 @@ async def take_in(db: Database, trust: wire.Trust, tenant: str, entries: Sequenc
             await _take_alone(db, trust, entry, now)
 
 
-async def _take_alone(db: Database, trust: wire.Trust, entry: AckEntry, now: datetime) -> None:
+async def _take_alone(db: Database, trust: Trust, entry: AckEntry, now: datetime) -> None:
     try:
         await _take_batch(db, trust, entry.tenant, [entry], now)
     except Unavailable:
@@ -45,7 +46,7 @@ async def _take_alone(db: Database, trust: wire.Trust, entry: AckEntry, now: dat
             await instances.move_cursor(tx, entry.tenant, entry.entry_id)
 
 
-async def _take_batch(db: Database, trust: wire.Trust, tenant: str, entries: Sequence[AckEntry], now: datetime) -> None:
+async def _take_batch(db: Database, trust: Trust, tenant: str, entries: Sequence[AckEntry], now: datetime) -> None:
     async with db.transaction(tenant) as tx:
         # Held to the end: of several workers that read the same entries, one stores each of them, in their order.
         cursor = instances.order(await instances.lock_cursor(tx, tenant))
@@ -74,7 +75,7 @@ def _read(entry: AckEntry) -> Report | None:
 class _Confirmed:
     """Tells whether a report's digest is right; each revision of a batch is read and verified once."""
 
-    def __init__(self, tx: AsyncConnection, trust: wire.Trust, tenant: str) -> None:
+    def __init__(self, tx: AsyncConnection, trust: Trust, tenant: str) -> None:
         self._tx, self._trust, self._tenant = tx, trust, tenant
         self._held: dict[tuple[str, int], list[messages.Patch] | None] = {}
 

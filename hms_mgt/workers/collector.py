@@ -10,7 +10,7 @@ from hms_mgt.ports import AckEntry, Bus, Clock
 from hms_mgt.store import catalog, instances
 from hms_mgt.store.database import EVERY_TENANT, Database
 from hms_mgt.usecases.take_in import take_in
-from hms_svc.wire import Trust
+from hms_svc.trust import Trust
 
 _BLOCK_MS = 1000
 # Entry ids are times. One from further ahead was made up, or by a broker whose clock was wrong; behind it every

@@ -11,6 +11,6 @@ _LOOK_EVERY_S = 0.5
 async def step(db: Database, bus: Bus, signer: Signer, clock: Clock) -> float:
     """Send what waits; heal and beat when it is time."""
     await send_pending(db, bus, clock)
-    await heal(db, bus, clock)
+    await heal(db, bus, signer, clock)
     await heartbeat(db, bus, signer, clock)
     return _LOOK_EVERY_S

@@ -2,8 +2,10 @@
 
 The files under `golden/` were sealed with the two fixed keys below. Those of today pin how messages are spelled; the
 `newer_` ones carry fields this code has never heard of, as a later control plane's will; each file under
-`golden/refused` is named after the reason it must be refused for. A change that fails here breaks agents in the field:
-it needs a new version of the format, not a new golden file.
+`golden/refused` is named after the reason it must be refused for (up to a hyphen). The `two_` ones are signed by two
+keys of each signer, as `trust_2.json` pins them; `trust_signed.json` is the same trust as signed by the one before.
+What is not signed may not stand in a message, so the newer ones carry nothing new outside of their payloads. A change
+that fails here breaks agents in the field: it needs a new version of the format, not a new golden file.
 """
 
 import json
@@ -23,11 +25,14 @@ from hms_svc.messages import (
     read_message,
     snapshot_payload,
 )
-from hms_svc.wire import ADMIT_ALL, DECISION, STREAM, Refused, Trust, dump_trust, instant, load_trust, seal, unseal
+from hms_svc.trust import TRUST, Trust, dump, dump_trust, load_trust, payload, succeed
+from hms_svc.wire import ADMIT_ALL, DECISION, STREAM, Pins, Refused, instant, seal, unseal
 
 GOLDEN = Path(__file__).parent / "golden"
 GOV = SigningKey(b"golden governance key, test only")
 MGT = SigningKey(b"golden management key, test only")
+GOV2 = SigningKey(b"golden governance key 2, testing")
+MGT2 = SigningKey(b"golden management key 2, testing")
 TENANT = "IACB"
 SERVICE = "ARTIST_REGISTRY_API"
 ISSUED = instant("2026-11-19T12:00:00.25Z")
@@ -68,8 +73,13 @@ def golden(name: str) -> str:
     return (GOLDEN / name).read_text(encoding="utf-8")
 
 
+def sent(name: str) -> str:
+    """The message as it travels: the files are laid out for people."""
+    return json.dumps(json.loads(golden(name)))
+
+
 def read(name: str) -> StreamMessage | Heartbeat:
-    return read_message(golden(name), load_trust(golden("trust.json")), TENANT)
+    return read_message(sent(name), load_trust(golden("trust.json")), TENANT)
 
 
 def decided(decision: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +107,38 @@ def test_todays_messages_are_spelled_as_ever(name: str) -> None:
 
 def test_the_trust_file_is_spelled_as_ever() -> None:
     assert dump_trust([GOV.verify_key], [MGT.verify_key]) == golden("trust.json")
-    assert load_trust(golden("trust.json")) == Trust((GOV.verify_key,), (MGT.verify_key,))
+    assert load_trust(golden("trust.json")) == Trust(pins(1, GOV), pins(1, MGT))
+
+
+def pins(threshold: int, *keys: SigningKey) -> Pins:
+    return Pins(tuple(bytes(key.verify_key) for key in keys), threshold)
+
+
+TWO = Trust(pins(2, GOV, GOV2), pins(2, MGT, MGT2), 1)
+STAMP = "2026-11-19T12:00:00.000000Z"
+
+
+def test_a_trust_file_with_thresholds_is_spelled_as_ever() -> None:
+    assert dump(payload(TWO, STAMP)) == golden("trust_2.json")
+    assert load_trust(golden("trust_2.json")) == TWO
+
+
+def test_a_signed_trust_file_is_spelled_as_ever_and_follows_the_one_before() -> None:
+    step = seal(TRUST, payload(TWO, STAMP), GOV, MGT)
+    assert dump({"version": 2, "steps": [step]}) == golden("trust_signed.json")
+    assert succeed(load_trust(golden("trust.json")), golden("trust_signed.json")) == TWO
+
+
+def test_what_two_keys_of_each_signer_signed_is_spelled_as_ever_and_reads() -> None:
+    carried = entry(1, ADMIT_ALL, seal(DECISION, HOLIDAY, GOV2, GOV))
+    snapshot = snapshot_payload(TENANT, SERVICE, 7, ISSUED, [carried])
+    assert seal(STREAM, snapshot, MGT2, MGT) == json.loads(golden("two_snapshot.json"))
+    message = read_message(sent("two_snapshot.json"), TWO, TENANT)
+    assert isinstance(message, StreamMessage)
+    assert [len(patch.envelope["signatures"]) for patch in message.patches] == [2]
+    for name, trust in (("two_snapshot.json", load_trust(golden("trust.json"))), ("snapshot.json", TWO)):
+        with pytest.raises(Refused, match="wrong_signature"):
+            read_message(sent(name), trust, TENANT)
 
 
 @pytest.mark.parametrize("name", ["snapshot.json", "newer_snapshot.json"])
@@ -118,7 +159,7 @@ def test_who_approved_is_signed_in_the_order_of_names_and_an_agent_need_not_know
     message = read("approved_snapshot.json")
     assert isinstance(message, StreamMessage)
     assert [patch.id for patch in message.patches] == [784]
-    payload = unseal(golden("approved_snapshot.json"), STREAM, [MGT.verify_key])
+    payload = unseal(sent("approved_snapshot.json"), STREAM, Pins((MGT.verify_key,)))
     assert payload["patches"][0]["approvals"] == APPROVALS
 
 
@@ -138,7 +179,7 @@ def test_a_heartbeat_reads(name: str) -> None:
 def test_a_hostile_message_is_refused_for_its_reason(path: Path) -> None:
     with pytest.raises(Refused) as caught:
         read(f"refused/{path.name}")
-    assert caught.value.reason == path.stem
+    assert caught.value.reason == path.stem.partition("-")[0]
 
 
 def test_both_ends_name_an_effect_alike() -> None:

@@ -19,7 +19,7 @@ from hms_svc import wire
 from .samples import ALLOW, HEAD, body, write_policy
 
 KEY = SigningKey.generate()
-APP = create_app(Policy(SHIPPED_POLICY), KEY, lambda: 1_732_060_800.0)
+APP = create_app(Policy(SHIPPED_POLICY), KEY, clock=lambda: 1_732_060_800.0)
 
 
 class Untouchable(Policy):
@@ -54,7 +54,7 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("priority", "verdict"), [(0, "allow"), (101, "deny")])
 def test_a_verdict_comes_signed(priority: int, verdict: str) -> None:
     told = decide(priority=priority).json()
-    payload = wire.unseal(told["decision"], wire.DECISION, [KEY.verify_key])
+    payload = wire.unseal(told["decision"], wire.DECISION, wire.Pins((KEY.verify_key,)))
     assert payload["verdict"] == told["verdict"] == verdict
     assert payload["reasons"] == told["reasons"]
     assert payload["decision_id"] == told["decision_id"]
@@ -70,7 +70,7 @@ def evaluate(**other: Any) -> httpx.Response:
 @pytest.mark.parametrize("priority", [0, 101])
 def test_an_evaluation_says_what_a_decision_would_and_signs_nothing(patch_id: int, priority: int) -> None:
     told, decided = evaluate(patch_id=patch_id, priority=priority).json(), decide(priority=priority).json()
-    payload = wire.unseal(decided["decision"], wire.DECISION, [KEY.verify_key])
+    payload = wire.unseal(decided["decision"], wire.DECISION, wire.Pins((KEY.verify_key,)))
     assert told == {name: payload[name] for name in ("verdict", "reasons", "obligations", "policy_revision")}
 
 
@@ -89,7 +89,7 @@ def test_an_evaluation_is_read_as_strictly_as_a_question() -> None:
 
 def test_break_glass_is_signed_where_it_is_so_and_not_mentioned_where_not() -> None:
     signed = [decide(break_glass=said).json()["decision"] for said in (True, False)]
-    fire, usual = (wire.unseal(one, wire.DECISION, [KEY.verify_key]) for one in signed)
+    fire, usual = (wire.unseal(one, wire.DECISION, wire.Pins((KEY.verify_key,))) for one in signed)
     assert fire["break_glass"] is True
     assert "break_glass" not in usual
 
@@ -146,7 +146,7 @@ def test_a_field_not_known_here_reaches_the_policy_and_not_the_signature(tmp_pat
     app = create_app(Policy(tmp_path), KEY)
     told = ask("POST", "/decisions", json.dumps(body(note="seen")).encode(), app).json()
     assert told["reasons"] == ["seen"]
-    assert "note" not in wire.unseal(told["decision"], wire.DECISION, [KEY.verify_key])
+    assert "note" not in wire.unseal(told["decision"], wire.DECISION, wire.Pins((KEY.verify_key,)))
 
 
 def test_a_body_longer_than_a_message_is_refused() -> None:

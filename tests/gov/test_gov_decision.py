@@ -52,11 +52,11 @@ def test_allow_and_deny_are_signed_alike(judgement: Judgement) -> None:
     key = SigningKey.generate()
     payload = statement(question(), judgement, "dec_1", ISSUED)
     envelope = wire.seal(wire.DECISION, payload, key)
-    assert wire.unseal(envelope, wire.DECISION, [key.verify_key]) == payload
+    assert wire.unseal(envelope, wire.DECISION, wire.Pins((key.verify_key,))) == payload
     with pytest.raises(wire.Refused):
-        wire.unseal(envelope, wire.DECISION, [SigningKey.generate().verify_key])
+        wire.unseal(envelope, wire.DECISION, wire.Pins((SigningKey.generate().verify_key,)))
     with pytest.raises(wire.Refused):
-        wire.unseal(envelope, wire.STREAM, [key.verify_key])
+        wire.unseal(envelope, wire.STREAM, wire.Pins((key.verify_key,)))
 
 
 def test_the_answer_tells_the_verdict_beside_the_envelope() -> None:

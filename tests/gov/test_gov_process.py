@@ -99,10 +99,10 @@ def test_it_answers_signed_follows_its_policy_and_ends_promptly(
     with httpx.Client(base_url=service.url) as client:
         assert client.get("/livez").json() == {"status": "ok"}
         first = client.post("/decisions", json=body(changes={"secret_knob": "hunter2"})).json()
-        assert wire.unseal(first["decision"], wire.DECISION, [public])["verdict"] == "allow"
+        assert wire.unseal(first["decision"], wire.DECISION, wire.Pins((public,)))["verdict"] == "allow"
         write_policy(policy, main="package hms.patch\n\nallow = {\n")
         second = client.post("/decisions", json=body()).json()
-        assert wire.unseal(second["decision"], wire.DECISION, [public])["verdict"] == "deny"
+        assert wire.unseal(second["decision"], wire.DECISION, wire.Pins((public,)))["verdict"] == "deny"
         assert "main.rego line 3" in second["reasons"][0]
         assert client.get("/livez").status_code == 200
         code, seconds, logged = service.end()  # with the client's connection still open
@@ -162,3 +162,20 @@ def test_a_missing_policy_folder_or_a_taken_port_refuses_to_start(
     assert "is not a directory" in refused("--key", str(key_file), "--policy", str(tmp_path / "none"))
     services.append(Service("--key", str(key_file)))
     assert "cannot listen" in refused("--key", str(key_file), "--port", str(services[0].first["port"]))
+
+
+def test_two_keys_sign_together_and_one_twice_is_no_pair(
+    tmp_path: Path, key_file: Path, services: list[Service]
+) -> None:
+    second = tmp_path / "gov-2.key"
+    second.write_text(wire.dump_signing_key(SigningKey.generate()))
+    second.chmod(0o600)
+    publics = tuple(wire.load_signing_key(path.read_text()).verify_key for path in (key_file, second))
+    service = Service("--key", f"{key_file},{second}")
+    services.append(service)
+    assert service.first["keyid"] == ",".join(map(wire.key_id, publics))
+    answer = httpx.post(f"{service.url}/decisions", json=body()).json()
+    assert wire.unseal(answer["decision"], wire.DECISION, wire.Pins(publics, 2))["verdict"] == "allow"
+    with pytest.raises(wire.Refused, match="must carry 1"):
+        wire.unseal(answer["decision"], wire.DECISION, wire.Pins(publics))
+    assert "stands there twice" in refused("--key", f"{key_file},{key_file}")

@@ -8,6 +8,7 @@ import pytest
 from hms_mgt.bootstrap import write_keys
 from hms_mgt.orchestrators.files import write_durably
 from hms_svc import wire
+from hms_svc.trust import load_trust
 
 from .killed import run
 
@@ -60,9 +61,9 @@ def test_nobody_elses_link_is_followed(tmp_path: Path) -> None:
 
 
 def belong_together(keys: Path) -> bool:
-    trust = wire.load_trust((keys / "trust.json").read_text())
+    trust = load_trust((keys / "trust.json").read_text())
     gov, mgt = (wire.load_signing_key((keys / name).read_text()) for name in ("gov.key", "mgt.key"))
-    return (trust.gov, trust.mgt) == ((gov.verify_key,), (mgt.verify_key,))
+    return (trust.gov.keys, trust.mgt.keys) == ((bytes(gov.verify_key),), (bytes(mgt.verify_key),))
 
 
 # Every step that leaves a trace on the disk.

@@ -94,11 +94,13 @@ def test_a_directory_that_cannot_be_made_is_said_in_a_line(tmp_path: Path) -> No
 
 
 def test_given_keys_are_used_and_the_tokens_are_of_the_default_tenant(place: Path) -> None:
-    write_keys(place / "mine")
+    write_keys(place / "mine", gov=2, mgt=2)
     data = place / "data"
     with running(data, HMS_KEYS=place / "mine") as (ready, log):
         assert ready["trust_file"] == str(place / "mine" / "trust.json")
         assert not (data / "keys").exists()
+        signs = json.loads((data / "logs" / "gov.log").read_text().splitlines()[0])["keyid"].split(",")
+        assert len(set(signs)) == 2
         assert f"using the keys in {place}/mine (HMS_KEYS)" in log.read_text()
         settings = f"HMS_DATABASE_URL='{ready['database_url']}' HMS_KEYS='{place}/mine'"
         assert f"{settings} hms-mgt token create" in log.read_text()

@@ -29,6 +29,7 @@ from hms_mgt.usecases.register import NewDeployment, register_deployment, regist
 from hms_mgt.usecases.review import Reviewer
 from hms_mgt.usecases.tokens import register_token
 from hms_svc import wire
+from hms_svc.trust import Trust
 
 CONF = "rate_limit_rps: 50  # per client\nreplicas: 3\n"
 PATCH: Mapping[str, Any] = {
@@ -146,7 +147,7 @@ class World:
         self.mgt_key = mgt_key or SigningKey.generate()
         self.signer = Signer(self.mgt_key)
         self.db = Database(url, self.signer, pool_size=5)
-        self.trust = wire.Trust((self.governance.key.verify_key,), (self.mgt_key.verify_key,))
+        self.trust = Trust(wire.Pins((self.governance.key.verify_key,)), wire.Pins((self.mgt_key.verify_key,)))
         self.reviewer = Reviewer(self.db, self.governance, self.signer, self.clock, lambda: 0.5)
         # What these remember ages by the real clock, for the other one may stand still.
         self.authenticator = Authenticator(self.db, Verifier((), time.monotonic), self.clock, time.monotonic)

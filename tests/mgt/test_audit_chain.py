@@ -286,7 +286,7 @@ def test_an_end_that_an_earlier_key_signed_is_still_ours(database: str) -> None:
 
     async def scene() -> list[Finding]:
         for key in (old, new):
-            db = Database(database, Signer(key, (old.verify_key, new.verify_key)))
+            db = Database(database, Signer(key, pinned=(old.verify_key, new.verify_key)))
             await act(db, APPLIED)
             await db.close()
         return await findings(database)
@@ -385,5 +385,5 @@ def test_every_act_of_the_control_plane_is_chained(play: Play) -> None:
 async def _verified(world: World) -> list[Finding]:
     async with world.db.transaction(EVERY_TENANT, still=True) as tx:
         links = [link_of(row) async for row in audit.everything(tx)]
-        evidence = Evidence(world.trust.mgt, await audit.heads(tx), (), await catalog.tenants(tx))
+        evidence = Evidence(world.trust.mgt.keys, await audit.heads(tx), (), await catalog.tenants(tx))
     return verify(links, evidence)

@@ -17,7 +17,7 @@ from hms_mgt.domain import chain
 from hms_mgt.signer import Signer
 from hms_mgt.store.trail import Act
 from hms_mgt.workers.witness import Witness
-from hms_svc import wire
+from hms_svc.trust import dump_trust
 from tests.mgt.history import KEY, act, opened, write
 
 GOV = SigningKey(bytes(32))
@@ -28,7 +28,7 @@ Run = Callable[..., Result]
 def run(database: str, tmp_path: Path) -> Run:
     """Run `hms-mgt audit`, on a history."""
     (tmp_path / "keys").mkdir()
-    trust = wire.dump_trust([GOV.verify_key], [KEY.verify_key])
+    trust = dump_trust([GOV.verify_key], [KEY.verify_key])
     (tmp_path / "keys" / "trust.json").write_text(trust)
 
     async def scene() -> None:
@@ -167,7 +167,7 @@ def test_an_export_that_makes_itself_older_says_so_and_one_that_does_not_say_whe
 
 def test_another_key_vouches_for_nothing(run: Run, export: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.json"
-    other.write_text(wire.dump_trust([GOV.verify_key], [SigningKey.generate().verify_key]))
+    other.write_text(dump_trust([GOV.verify_key], [SigningKey.generate().verify_key]))
     done = run("verify", export, "--trust", other)
     assert done.exit_code == 1
     assert "IACB: the end of the chain is not signed by MGT" in done.stdout

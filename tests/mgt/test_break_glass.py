@@ -26,7 +26,7 @@ class RealGovernance(HttpGovernance):
 
     def __init__(self) -> None:
         key = SigningKey.generate()
-        super().__init__("http://gov", [key.verify_key])
+        super().__init__("http://gov", wire.Pins((key.verify_key,)))
         self.key = key
         transport = httpx.ASGITransport(create_app(Policy(SHIPPED_POLICY), key))
         self._client = httpx.AsyncClient(base_url="http://gov", transport=transport)
@@ -57,7 +57,7 @@ def test_two_people_break_the_glass_and_the_signed_decision_says_so(play: Play) 
         shown = await say(world, patch_id, "approver@IACB")
         assert (shown["status"], shown["freeze_exemption"]) == ("ROLLING_OUT", "break-glass")
         ((decision,),) = world.sql("SELECT decision FROM patch")
-        assert wire.unseal(decision, wire.DECISION, [real.key.verify_key])["break_glass"] is True
+        assert wire.unseal(decision, wire.DECISION, wire.Pins((real.key.verify_key,)))["break_glass"] is True
 
     play(scene)
 

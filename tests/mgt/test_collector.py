@@ -4,7 +4,7 @@ import json
 
 import redis
 
-from hms_mgt.bus import RedisBus
+from hms_mgt.bus import open_bus
 from hms_mgt.workers import collector
 from tests.mgt.conftest import Play, World
 from tests.mgt.fleet import Fleet
@@ -15,7 +15,7 @@ __all__ = ["redis_server"]
 
 def test_reports_arrive_and_an_entry_from_the_future_silences_nobody(play: Play, redis_server: str) -> None:
     async def scene(world: World) -> None:
-        bus = RedisBus(redis_server)
+        bus = open_bus(redis_server)
         report = json.dumps(await Fleet(world)._state("a")).encode()
 
         async def read() -> list[str]:

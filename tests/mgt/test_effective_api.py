@@ -272,7 +272,7 @@ def test_a_key_that_is_trusted_no_more_vouches_for_nothing(play: Play) -> None:
     async def scene(world: World) -> None:
         await world.submit()
         await review(world)
-        world.trust = wire.Trust((SigningKey.generate().verify_key,), world.trust.mgt)
+        world.trust = world.trust._replace(gov=wire.Pins((SigningKey.generate().verify_key,)))
         assert key(await ask(world), "rate_limit_rps")["layers"][1]["signature"] == "wrong_signature"
 
     play(scene)

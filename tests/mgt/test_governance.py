@@ -82,7 +82,7 @@ def gov() -> Iterator[tuple[FakeGov, str]]:
 
 def ask(url: str, facts: dict[str, Any] = FACTS, method: str = "decide") -> Any:
     async def scene() -> Any:
-        governance = HttpGovernance(url, [KEY.verify_key], timeout_s=0.3)
+        governance = HttpGovernance(url, wire.Pins((KEY.verify_key,)), timeout_s=0.3)
         try:
             return await getattr(governance, method)(facts)
         finally:

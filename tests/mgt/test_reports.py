@@ -115,7 +115,7 @@ def test_what_a_withdrawn_key_signed_confirms_nothing_and_blocks_nothing(play: P
         patch_id = await world.submit()
         await review(world)
         state = json.dumps(await fleet._state("a")).encode()
-        world.trust = wire.Trust((SigningKey.generate().verify_key,), world.trust.mgt)
+        world.trust = world.trust._replace(gov=wire.Pins((SigningKey.generate().verify_key,)))
         await fleet.send(state)
         assert (await world.shown(patch_id))["progress"]["effective"] == []
         assert len((await world.call("GET", "/api/instance")).json()["items"]) == 1

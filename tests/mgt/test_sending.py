@@ -56,13 +56,13 @@ def test_a_flushed_redis_heals_itself(play: Play) -> None:
         whole = dict(world.bus.stored)
         world.bus.stored.clear()
         world.clock.forward(seconds=5)
-        await heal(world.db, world.bus, world.clock)
+        await heal(world.db, world.bus, world.signer, world.clock)
         assert world.bus.stored == whole
         world.bus.stored["IACB", SERVICE] = "tampered"
-        await heal(world.db, world.bus, world.clock)
+        await heal(world.db, world.bus, world.signer, world.clock)
         assert world.bus.stored["IACB", SERVICE] == "tampered", "not due yet: another replica just did it"
         world.clock.forward(seconds=5)
-        await heal(world.db, world.bus, world.clock)
+        await heal(world.db, world.bus, world.signer, world.clock)
         assert world.bus.stored == whole
 
     play(scene)

@@ -12,21 +12,22 @@ from hms_svc.wire import (
     DECISION,
     MAX_BYTES,
     STREAM,
+    Pins,
     Refused,
+    countersign,
     dump_signing_key,
-    dump_trust,
     instant,
     key_id,
     load_signing_key,
-    load_trust,
     pae,
     rfc3339,
     seal,
+    spelled,
     unseal,
 )
-from tests.svc.makers import GOV, MGT, STRANGER, documents
+from tests.svc.makers import GOV, STRANGER, documents
 
-KEYS = [GOV.verify_key]
+KEYS = Pins((GOV.verify_key,))
 PAYLOAD = {"v": 1, "text": "Grüße", "number": 1.5}
 
 
@@ -158,6 +159,82 @@ def test_a_missing_signature_is_refused() -> None:
 def test_a_second_signature_is_refused_even_when_both_are_good() -> None:
     envelope = seal(DECISION, PAYLOAD, GOV)
     assert refusal(envelope | {"signatures": envelope["signatures"] * 2}) == "wrong_signature"
+    assert refusal(countersign(envelope, STRANGER)) == "wrong_signature"
+
+
+SECOND = SigningKey(b"2" * 32)
+PAIR = Pins((GOV.verify_key, SECOND.verify_key, STRANGER.verify_key), 2)
+MGT_PINS = Pins((SigningKey(b"m" * 32).verify_key,))
+
+
+def refusal_by_two(envelope: dict[str, Any]) -> str:
+    with pytest.raises(Refused) as caught:
+        unseal(envelope, DECISION, PAIR)
+    return caught.value.reason
+
+
+def test_any_two_of_three_sign_where_two_must() -> None:
+    for keys in ((GOV, SECOND), (SECOND, GOV), (STRANGER, GOV)):
+        assert unseal(json.dumps(seal(DECISION, PAYLOAD, *keys)), DECISION, PAIR) == PAYLOAD
+
+
+def test_where_two_must_sign_exactly_two_different_ones_do() -> None:
+    envelope = seal(DECISION, PAYLOAD, GOV, SECOND)
+    first, second = envelope["signatures"]
+    outsider = SigningKey(b"x" * 32)
+    for signatures in ([first], [second], [first, first], [second, first], []):
+        assert refusal_by_two(envelope | {"signatures": signatures}) in {"wrong_signature", "unsigned"}
+    assert refusal_by_two(seal(DECISION, PAYLOAD, GOV)) == "wrong_signature"
+    assert refusal_by_two(seal(DECISION, PAYLOAD, GOV, SECOND, STRANGER)) == "wrong_signature"
+    assert refusal_by_two(seal(DECISION, PAYLOAD, GOV, outsider)) == "wrong_signature"
+
+
+def test_one_key_under_two_names_is_one_key() -> None:
+    envelope = seal(DECISION, PAYLOAD, GOV, SECOND)
+    first, second = envelope["signatures"]
+    assert refusal_by_two(envelope | {"signatures": [first, first | {"keyid": second["keyid"]}]}) == "wrong_signature"
+
+
+def test_two_signers_each_meet_their_own_threshold() -> None:
+    (mgt,) = (SigningKey(b"m" * 32),)
+    both = seal(DECISION, PAYLOAD, GOV, SECOND, mgt)
+    assert unseal(both, DECISION, PAIR, MGT_PINS) == PAYLOAD
+    for keys in ((GOV, SECOND), (GOV, mgt), (GOV, SECOND, STRANGER), (GOV, SECOND, STRANGER, mgt)):
+        with pytest.raises(Refused):
+            unseal(seal(DECISION, PAYLOAD, *keys), DECISION, PAIR, MGT_PINS)
+
+
+def test_a_countersignature_makes_the_same_envelope_in_any_order() -> None:
+    both = seal(DECISION, PAYLOAD, GOV, SECOND)
+    assert countersign(seal(DECISION, PAYLOAD, GOV), SECOND) == both
+    assert countersign(seal(DECISION, PAYLOAD, SECOND), GOV) == countersign(both, GOV) == both
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"payloadType"', '"trace":"x","payloadType"'),
+        lambda text: text.replace('"keyid"', '"note":1,"keyid"'),
+        lambda text: text[:-1] + ',"trace":null}',
+        lambda text: text.replace("vnd", "\\u0076nd"),
+        lambda text: text.replace('"sig"', '"\\u0073ig"'),
+        lambda text: json.dumps(json.loads(text), sort_keys=True),
+    ],
+)
+def test_a_message_has_one_spelling_and_nothing_unsigned(change: Any) -> None:
+    text = spelled(seal(DECISION, PAYLOAD, GOV)).decode()
+    assert unseal(text, DECISION, KEYS) == PAYLOAD
+    assert change(text) != text
+    assert refusal(change(text)) == "malformed"
+
+
+def test_blanks_stand_as_json_libraries_put_them_or_not_at_all() -> None:
+    envelope = seal(DECISION, PAYLOAD, GOV)
+    text = json.dumps(envelope)
+    assert unseal(text, DECISION, KEYS) == PAYLOAD
+    laid_out = json.dumps(envelope, indent=2)
+    for other in (laid_out, text + "\n", text.replace(": ", ":", 1), text.replace(", ", ",\t", 1)):
+        assert refusal(other) == "malformed"
 
 
 def test_a_strangers_signature_is_refused_whatever_key_it_names() -> None:
@@ -176,9 +253,9 @@ def test_a_key_id_that_does_not_name_the_signer_is_refused(name: Any) -> None:
 
 def test_every_pinned_key_is_tried_and_none_means_none() -> None:
     envelope = seal(DECISION, PAYLOAD, GOV)
-    assert unseal(envelope, DECISION, [STRANGER.verify_key, GOV.verify_key]) == PAYLOAD
+    assert unseal(envelope, DECISION, Pins((STRANGER.verify_key, GOV.verify_key))) == PAYLOAD
     with pytest.raises(Refused, match="no pinned key"):
-        unseal(envelope, DECISION, [])
+        unseal(envelope, DECISION, Pins(()))
 
 
 @pytest.mark.parametrize(
@@ -284,42 +361,6 @@ def test_reading_an_instant_fails_in_one_way_only(text: str) -> None:
         assert isinstance(instant(text), float)
     except ValueError:
         return
-
-
-def test_a_trust_file_reads_back() -> None:
-    trust = load_trust(dump_trust([GOV.verify_key, STRANGER.verify_key], [MGT.verify_key]))
-    assert trust.gov == (GOV.verify_key, STRANGER.verify_key)
-    assert trust.mgt == (MGT.verify_key,)
-
-
-def pin(key: SigningKey) -> dict[str, str]:
-    return {"keyid": key_id(key.verify_key), "public": b64(bytes(key.verify_key))}
-
-
-@pytest.mark.parametrize(
-    ("over", "words"),
-    [
-        ({"version": 2}, "version 2"),
-        ({"version": None}, "version None"),
-        ({"gov": []}, "no key under 'gov'"),
-        ({"mgt": None}, "no key under 'mgt'"),
-        ({"gov": ["x"]}, r"gov\[0\]"),
-        ({"gov": [{}]}, r"gov\[0\]\.public"),
-        ({"gov": [{"public": "AAAA"}]}, "32 bytes, not 3"),
-        ({"gov": [pin(GOV) | {"keyid": "beef"}]}, "keyid is not this key's"),
-        ({"gov": [pin(MGT)]}, "two signers need two keys"),
-    ],
-)
-def test_a_bad_trust_file_says_what_is_wrong(over: dict[str, Any], words: str) -> None:
-    document = {"version": 1, "gov": [pin(GOV)], "mgt": [pin(MGT)]} | over
-    with pytest.raises(ValueError, match=words):
-        load_trust(json.dumps(document))
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"version":1,"version":1}'])
-def test_a_trust_file_is_strict_json(text: str) -> None:
-    with pytest.raises(ValueError, match="trust file"):
-        load_trust(text)
 
 
 def test_a_key_file_reads_back() -> None:

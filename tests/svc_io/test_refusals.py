@@ -77,6 +77,19 @@ def too_large(_: Control) -> str:
     return " " * 300_000
 
 
+def unsigned_field(control: Control) -> str:
+    return json.dumps(seal(STREAM, delta([control.entry(9, CHANGES)], 2), control.mgt) | {"revision": 2})
+
+
+def one_signature_more(control: Control) -> str:
+    return json.dumps(seal(STREAM, delta([control.entry(9, CHANGES)], 2), control.mgt, SigningKey.generate()))
+
+
+def doubled(control: Control) -> str:
+    envelope = seal(STREAM, delta([control.entry(9, CHANGES)], 2), control.mgt)
+    return json.dumps(envelope | {"signatures": envelope["signatures"] * 2})
+
+
 def old_heartbeat(control: Control) -> str:
     return control.heartbeat(issued=time.time() - 60)
 
@@ -98,6 +111,9 @@ def old_heartbeat(control: Control) -> str:
         (future_version, "unsupported"),
         (too_large, "too_large"),
         (old_heartbeat, "expired"),
+        (unsigned_field, "malformed"),
+        (one_signature_more, "wrong_signature"),
+        (doubled, "wrong_signature"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
@@ -141,6 +157,15 @@ def test_an_older_snapshot_takes_nothing_back(agent: Agent, control: Control, ac
     until(lambda: acks.last()["refused"] == {"replayed": 1}, "the refusal in a report")
     assert acks.last()["revision"] == 2
     assert acks.wait_active(1, 2)
+
+
+def test_a_heartbeat_counts_once(agent: Agent, control: Control, acks: Acks) -> None:
+    agent.start()
+    agent.wait_for("linked")
+    beat = control.heartbeat()
+    for _ in range(3):
+        control.send(beat)
+    until(lambda: acks.last().get("refused") == {"replayed": 2}, "both replays refused")
 
 
 def test_a_snapshot_of_another_service_is_refused(agent: Agent, control: Control) -> None:

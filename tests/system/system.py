@@ -117,6 +117,8 @@ class System:
             self._up = subprocess.Popen(
                 [*wrapper, hms_mgt, "up", *options],
                 env={**_clean_environment(), **environment},
+                # Elsewhere: `python -m` looks where it stands first, and which code runs is for the path to say.
+                cwd=self.data.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -263,7 +263,7 @@ def look_again(broker: redis.Redis) -> None:
 def is_head(raw: Any, forger: Forger) -> bool:
     """Tell whether this is MGT's snapshot of the head."""
     try:
-        payload = wire.unseal(raw, wire.STREAM, [forger.mgt.verify_key])
+        payload = wire.unseal(raw, wire.STREAM, wire.Pins((forger.mgt.verify_key,)))
     except wire.Refused:
         return False
     return bool(payload["revision"] == forger.heard.revision)
