@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from hms_svc import tcp
 from hms_svc.address import HttpAddress
 
 HEAD_BYTES = 32_768
@@ -45,19 +46,15 @@ def get(address: HttpAddress, path: str, headers: Mapping[str, str], timeout: fl
 
 
 def _connect(address: HttpAddress, timeout: float) -> socket.socket:
-    plain = socket.create_connection((address.host, address.port), timeout)
-    return wrap_tls(plain, address.host) if address.tls else plain
-
-
-def wrap_tls(plain: socket.socket, host: str) -> socket.socket:
-    """Verified TLS over a connected socket; ssl is loaded only by those who use it."""
-    import ssl  # noqa: PLC0415 - 5 MiB
+    plain = tcp.connect(address.host, address.port, timeout)
+    if address.tls is None:
+        return plain
+    from hms_svc import tls  # noqa: PLC0415 - only for those who use it
 
     try:
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
-    except BaseException:
-        plain.close()
-        raise
+        return tls.wrap(plain, address.host, address.tls)
+    except OSError as error:
+        raise OSError(tls.words(error)) from None
 
 
 def _request(address: HttpAddress, path: str, headers: Mapping[str, str]) -> bytes:

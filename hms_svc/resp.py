@@ -1,144 +1,141 @@
-"""A Redis connection: just enough of the protocol over a plain, TLS or unix socket.
+"""The Redis protocol, version 2: commands to bytes, and bytes to answers, with limits.
 
-hiredis' parser does the reading; redis-py would load asyncio and cost 20 MiB. Connecting (name look-up, TLS,
-AUTH) blocks and belongs in an errand; afterwards the command connection answers within `ANSWER_SECONDS` or is
-given up, and the pub/sub connection never blocks.
+Its own reader, because what a hostile broker may announce (an array of 100 million elements, for which a general parser
+makes room at once) has to be refused by the announcement. The limits are far above all that an agent is ever told.
 """
 
-import socket
-import time
-from typing import Any, NoReturn
+from typing import Any
 
-import hiredis
+MAX_LINE = 8192
+MAX_BULK = 1024 * 1024
+MAX_ELEMENTS = 512
+MAX_DEPTH = 5
+MAX_PENDING = MAX_BULK + 128 * 1024
 
-from hms_svc.address import RedisAddress
-from hms_svc.http import wrap_tls
+MORE = object()
+"""What `gets` gives while an answer is not complete."""
 
-CONNECT_SECONDS = 2.0
-ANSWER_SECONDS = 0.5
-READ_BYTES = 65_536
-# A peer that streams one endless answer is cut here; honest messages are at most 256 KiB.
-PENDING_BYTES = 8 * 1024 * 1024
-# A flood of messages must not keep the loop from its timers.
-READS_AT_ONCE = 16
+_KNOWN_CODES = ("MOVED", "ASK", "NOAUTH", "WRONGPASS", "NOPERM", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN")
 
 
 class RedisError(Exception):
     """Redis said no, or stopped talking; the text carries no credentials."""
 
 
-def _packed(words: tuple[str | bytes, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type] # the stub says a tuple of one
-    return packed
-
-
-def _closed() -> NoReturn:
-    raise ConnectionError("the connection was closed")
-
-
 class RedisSaidNo(RedisError):
-    """Redis answered with an error: the connection is fine."""
+    """Redis answered with an error: the connection is fine. `code` is its first word, if it is a known one."""
+
+    def __init__(self, text: str, code: str = "ERR") -> None:
+        super().__init__(text)
+        self.code = code
 
 
-class Connection:
-    """One socket and its parser."""
+class NotRedis(Exception):
+    """The bytes are no answer of Redis, or one beyond every limit."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.reader = hiredis.Reader()
-        self.reader.setmaxbuf(READ_BYTES)
 
-    def call(self, *words: str | bytes, timeout: float = ANSWER_SECONDS) -> object:
-        """Send a command and wait for its answer; RedisError on `-ERR`, silence or a broken socket."""
-        deadline = time.monotonic() + timeout
+class _Incomplete(Exception):
+    pass
+
+
+def packed(*words: str | bytes) -> bytes:
+    """A command as it is sent."""
+    raw = [word.encode() if isinstance(word, str) else word for word in words]
+    return b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in raw)
+
+
+class Reader:
+    """Takes bytes as they come, gives answers when they are whole: bytes, int, None, lists, and RedisSaidNo."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._at = 0
+        self._elements = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take in what arrived."""
+        self._data += data
+
+    @property
+    def pending(self) -> bool:
+        """Whether part of an answer is here, and the rest is still to come."""
+        return bool(self._data)
+
+    def gets(self) -> Any:
+        """The next answer, or MORE.
+
+        Raises:
+            NotRedis: there will never be one.
+        """
+        self._at, self._elements = 0, 0
         try:
-            self.sock.settimeout(timeout)
-            self.sock.sendall(_packed(words))
-            return self._answer(deadline)
-        except (OSError, hiredis.ProtocolError) as error:
-            raise RedisError(f"Redis did not answer {words[0]!r}: {error}") from None
+            value = self._value(MAX_DEPTH)
+        except _Incomplete:
+            if len(self._data) > MAX_PENDING:
+                raise NotRedis("an answer without end") from None
+            return MORE
+        del self._data[: self._at]
+        return value
 
-    def _answer(self, deadline: float) -> Any:
-        while (reply := self.reader.gets()) is False:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("out of time")
-            self.sock.settimeout(left)
-            self._feed(self.sock.recv(READ_BYTES))
-        if isinstance(reply, hiredis.ReplyError):
-            raise RedisSaidNo(str(reply))
-        return reply
+    def _value(self, depth: int) -> Any:
+        line = self._line()
+        kind, rest = line[:1], line[1:]
+        if kind == b"$":
+            return self._bulk(_count(rest, MAX_BULK, "bytes"))
+        if kind == b"*":
+            return self._array(_count(rest, MAX_ELEMENTS, "elements"), depth)
+        if kind == b"+":
+            return rest
+        if kind == b"-":
+            return _said_no(rest.decode("utf-8", "replace"))
+        if kind == b":":
+            return _number(rest)
+        raise NotRedis(f"the other side does not speak the Redis protocol: {line[:20]!r}")
 
-    def _feed(self, data: bytes) -> None:
-        self.reader.feed(data or _closed())
-        if self.reader.len() > PENDING_BYTES:
-            raise ConnectionError("an answer without end")
+    def _line(self) -> bytes:
+        end = self._data.find(b"\r\n", self._at, self._at + MAX_LINE)
+        if end < 0:
+            if len(self._data) - self._at > MAX_LINE:
+                raise NotRedis("a line without end")
+            raise _Incomplete
+        line = bytes(self._data[self._at : end])
+        self._at = end + 2
+        return line
 
-    def post(self, *words: str) -> None:
-        """Send a short command without waiting; its answer comes through `receive`."""
-        try:
-            self.sock.settimeout(ANSWER_SECONDS)
-            self.sock.sendall(_packed(words))
-        except OSError as error:
-            raise RedisError(f"the link broke: {error}") from None
+    def _bulk(self, size: int | None) -> bytes | None:
+        if size is None:
+            return None
+        start, end = self._at, self._at + size
+        if len(self._data) < end + 2:
+            raise _Incomplete
+        if self._data[end : end + 2] != b"\r\n":
+            raise NotRedis("an answer of another length than announced")
+        self._at = end + 2
+        return bytes(self._data[start:end])
 
-    def receive(self) -> list[Any]:
-        """Everything that has arrived, without waiting; RedisError when the connection is over."""
-        replies: list[Any] = []
-        try:
-            self.sock.setblocking(False)
-            for _ in range(READS_AT_ONCE):
-                if not (data := self._available()):
-                    break
-                self._feed(data)
-                while (reply := self.reader.gets()) is not False:
-                    replies.append(reply)
-        except (OSError, hiredis.ProtocolError) as error:
-            raise RedisError(f"the link broke: {error}") from None
-        return replies
-
-    def _available(self) -> bytes:
-        try:
-            data = self.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return b""
-        except OSError as error:
-            # TLS says "want read" with an error class of its own; importing ssl for its name would cost 5 MiB.
-            if type(error).__name__ == "SSLWantReadError":
-                return b""
-            raise
-        return data or _closed()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self.sock.close()
+    def _array(self, size: int | None, depth: int) -> list[Any] | None:
+        if size is None:
+            return None
+        self._elements += size
+        if depth == 0 or self._elements > MAX_ELEMENTS:
+            raise NotRedis("an answer nested too deeply or of too many elements")
+        return [self._value(depth - 1) for _ in range(size)]
 
 
-def connect(address: RedisAddress) -> Connection:
-    """A connection that has authenticated and selected its database; OSError or RedisError."""
-    connection = Connection(_socket(address))
-    try:
-        if address.password:
-            words = (address.user, address.password) if address.user else (address.password,)
-            connection.call("AUTH", *words, timeout=CONNECT_SECONDS)
-        if address.db:
-            connection.call("SELECT", str(address.db), timeout=CONNECT_SECONDS)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _said_no(text: str) -> RedisSaidNo:
+    first = text.partition(" ")[0]
+    return RedisSaidNo(text, first if first in _KNOWN_CODES else "ERR")
 
 
-def _socket(address: RedisAddress) -> socket.socket:
-    if address.path:
-        local = socket.socket(socket.AF_UNIX)
-        local.settimeout(CONNECT_SECONDS)
-        try:
-            local.connect(address.path)
-        except BaseException:
-            local.close()
-            raise
-        return local
-    plain = socket.create_connection((address.host, address.port), CONNECT_SECONDS)
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return wrap_tls(plain, address.host) if address.tls else plain
+def _number(text: bytes) -> int:
+    if not (text.removeprefix(b"-").isdigit() and len(text) <= 20):
+        raise NotRedis(f"not a number: {text[:20]!r}")
+    return int(text)
+
+
+def _count(text: bytes, most: int, what: str) -> int | None:
+    """How much is announced; None for Redis' null."""
+    number = _number(text)
+    if number > most:
+        raise NotRedis(f"an answer of {number} {what}")
+    return number if number >= 0 else None

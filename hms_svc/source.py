@@ -6,7 +6,7 @@ MGT is asked by an errand.
 """
 
 from hms_svc import http
-from hms_svc.address import HttpAddress
+from hms_svc.address import HttpAddress, SettingsError
 from hms_svc.errand import Bell, Errand
 from hms_svc.link import Link, jitter
 from hms_svc.log import emit
@@ -34,6 +34,7 @@ class Source:
         self._retry = FIRST_RETRY_SECONDS
         self._subscriptions = 0
         self._quiet = False
+        self._refused = False  # Redis is there, and said no when it was asked last
         self.answered = False  # somebody who may know has answered, if only that there is no stream yet
 
     @property
@@ -47,7 +48,7 @@ class Source:
 
     def hasten(self, now: float) -> None:
         """A gap showed: ask soon."""
-        self._due = min(self._due, now + self._retry)
+        self._due = min(self._due, now + jitter(self._retry))
 
     def arrived(self) -> bytes | None:
         """MGT's answer, once it is there."""
@@ -56,7 +57,7 @@ class Source:
         errand, self._errand = self._errand, None
         try:
             found = errand.take()
-        except http.HttpError as error:
+        except (http.HttpError, SettingsError) as error:
             self._complain(str(error))
             return None
         self.answered, self._quiet = True, False
@@ -77,21 +78,22 @@ class Source:
     def ask_redis(self, now: float) -> bytes | None:
         """Redis' copy, if any."""
         found = self._link.snapshot(now)
-        self.answered = self.answered or self._link.up
+        self._refused = self._link.up and not self._link.answered
+        self.answered = self.answered or self._link.answered
         return found
 
     def ask_mgt(self) -> None:
         """Send for MGT's copy, unless somebody is on the way already or there is nobody to ask."""
-        address, token = self._settings.mgt, self._settings.token
+        address = self._settings.mgt
         if address is None or self._errand is not None:
             return
         path = f"{address.path.rstrip('/')}/api/stream/{self._settings.tenant}/{self._settings.service}/snapshot"
-        self._errand = Errand(self._bell, lambda: fetch(address, path, token))
+        self._errand = Errand(self._bell, lambda: fetch(address, path, self._settings.token_now()))
 
     def settle(self, now: float, *, behind: bool) -> None:
-        """Set the next time to ask: soon and ever more seldom while behind, else at the usual pace."""
-        if behind:
-            self._due = now + self._retry
+        """Set the next time to ask: soon and ever more seldom while behind or refused, else at the usual pace."""
+        if behind or self._refused:
+            self._due = now + self._retry / 2 + jitter(self._retry)
             self._retry = min(self._retry * 2, LONGEST_RETRY_SECONDS)
         else:
             self._due = now + RECONCILE_SECONDS + jitter(SPREAD_SECONDS)
