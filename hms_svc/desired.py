@@ -5,7 +5,8 @@ only on top of its predecessor; a gap, or a heartbeat that tells of more than we
 Pub/sub loses messages without a word, so a delta is a fast path and the snapshot is the truth.
 """
 
-from hms_svc.layers import in_force, next_change, rank
+from hms_svc.latches import Latches
+from hms_svc.layers import admitted, is_over, next_change, rank
 from hms_svc.messages import Heartbeat, Patch, StreamMessage, advance
 from hms_svc.selector import parse_selector
 from hms_svc.wire import Refused
@@ -23,14 +24,21 @@ class Desired:
         self.revision = 0
         self.patches: dict[int, Patch] = {}
         self.complete = True
+        self.latches = Latches()
+        self._admitted: list[Patch] | None = None
         self.head = 0  # the highest revision anybody trusted spoke of
         self._heartbeat = 0.0
         self._word = started  # silence is counted from here on
 
-    def restore(self, revision: int, patches: dict[int, Patch], *, complete: bool) -> None:
-        """Take up what the journal held."""
+    def restore(self, revision: int, patches: dict[int, Patch], latches: Latches, *, complete: bool) -> None:
+        """Take up what the journal held; the latches stay shared with it."""
         self.revision, self.patches, self.complete = revision, dict(patches), complete
+        self.latches, self._admitted = latches, None
         self.head = revision
+
+    def doubt(self, patches: dict[int, Patch]) -> None:
+        """Hold only these on, and ask for the snapshot even of the revision that is held."""
+        self.patches, self.complete, self._admitted = dict(patches), False, None
 
     @property
     def behind(self) -> bool:
@@ -39,7 +47,12 @@ class Desired:
 
     def stale(self, now: float) -> bool:
         """Whether no fresh signed word came for too long."""
+        self._word = min(self._word, now)  # a clock that was put back gives no credit
         return now - self._word > FRESH_SECONDS
+
+    def word_age(self, now: float) -> float:
+        """Seconds since the last signed word, or since listening began."""
+        return max(0.0, now - self._word)
 
     def hear(self, message: StreamMessage | Heartbeat, now: float) -> bool:
         """Take a verified message; True when the held patches changed. Refused when it must not be taken."""
@@ -84,8 +97,9 @@ class Desired:
         return self._take(snapshot)
 
     def _take(self, message: StreamMessage) -> bool:
-        self.patches = advance(self.patches, message)
+        self.patches, self._admitted = advance(self.patches, message), None
         self.revision = message.revision
+        self.latches.forget(self.patches)
         return True
 
     def _heard(self, issued: float, now: float) -> None:
@@ -97,8 +111,16 @@ class Desired:
         return matches and rank(patch.id, self.instance) < patch.admit_below
 
     def wanted(self, now: float) -> list[Patch]:
-        """The patches in force at `now`, in fold order."""
-        return in_force(self.patches.values(), self.version, self.instance, now)
+        """The patches in force at `now`, in fold order; what began or ended by now is remembered."""
+        if self._admitted is None:
+            self._admitted = admitted(self.patches.values(), self.version, self.instance)
+        return self.latches.pass_through(self._admitted, now)
+
+    def ended_early(self, now: float) -> list[int]:
+        """Patches that a clock set forward ended here before their time, and that do not begin again."""
+        return sorted(
+            patch.id for patch in self.patches.values() if patch.id in self.latches.over and not is_over(patch, now)
+        )
 
     def next_edge(self, now: float) -> float | None:
         """The next instant at which a window opens or closes."""

@@ -6,11 +6,9 @@ to check what an instance reports. No clock is read here: the moment is an argum
 
 from __future__ import annotations
 
+from _blake2 import blake2b
 from functools import reduce
 from typing import TYPE_CHECKING, Any
-
-from nacl.encoding import RawEncoder
-from nacl.hash import generichash
 
 from hms_svc.merge import compose, digest, expand, merge
 from hms_svc.selector import Version, parse_selector
@@ -25,7 +23,7 @@ _RANK_BYTES = 4
 
 def rank(patch_id: int, instance: str) -> int:
     """The instance's place in the patch's cohorts, in [0, 2**32): a hash, so each patch has its own order."""
-    hashed = generichash(f"{patch_id}:{instance}".encode(), digest_size=16, encoder=RawEncoder)
+    hashed = blake2b(f"{patch_id}:{instance}".encode(), digest_size=16).digest()
     return int.from_bytes(hashed[:_RANK_BYTES], "big")
 
 
@@ -60,7 +58,12 @@ def _admits(patch: Patch, running: Version, instance: str) -> bool:
 
 def is_open(patch: Patch, at: float) -> bool:
     """Whether the patch holds at an epoch second: [start, end), and a decision ends it when it expires first."""
-    return patch.start <= at and all(end is None or at < end for end in (patch.end, patch.expires))
+    return patch.start <= at and not is_over(patch, at)
+
+
+def is_over(patch: Patch, at: float) -> bool:
+    """Whether the patch's window, or the decision behind it, has ended by an epoch second."""
+    return any(end is not None and end <= at for end in (patch.end, patch.expires))
 
 
 def overlay(layers: Iterable[Patch]) -> dict[str, Any]:

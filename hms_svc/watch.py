@@ -2,22 +2,24 @@
 
 A look is a stat; the file is read only when that changed. Writers empty a file before they fill it, so an edit counts
 once it has stood still for a moment. An edit that is no YAML, or nothing at all, cannot join the base: it is kept
-beside the journal, and the file is healed whole, because the served process must always be able to start from it.
+aside, and the file is healed whole, because the served process must always be able to start from it.
 """
 
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 from hms_svc import conf_file, drift
+from hms_svc.aside import Aside
 from hms_svc.candidate import mapping
-from hms_svc.conf_file import Glance
-from hms_svc.journal import Journal, JournalFile
+from hms_svc.clock import next_tick
+from hms_svc.conf_file import TEXT_BYTES, Glance
+from hms_svc.gap import Gap
+from hms_svc.journal import Journal
 from hms_svc.log import emit
 
-LOOK_SECONDS = 1.0
 STEADY_SECONDS = 0.1
 HEALED_SHOWN_SECONDS = 60.0
 UNREADABLE = "(unreadable edit)"
-ASIDE = "rejected-conf.yml"
 
 
 # `moving`: somebody is writing right now, look again in `STEADY_SECONDS`.
@@ -27,11 +29,12 @@ Sight: TypeAlias = Literal["same", "changed", "moving"]
 class Watch:
     """conf.yml and the rendered files, as last seen. `now` is the monotonic clock."""
 
-    def __init__(self, conf: str, rendered: tuple[str, ...], journal: Journal, store: JournalFile) -> None:
+    def __init__(self, conf: str, rendered: tuple[str, ...], journal: Journal, aside: Aside) -> None:
         self._conf = conf
         self._rendered = rendered
         self._journal = journal
-        self._store = store
+        self._aside = aside
+        self._gap = Gap(conf)
         self._seen: tuple[Glance | None, ...] | None = None
         self._moving: tuple[Glance | None, ...] | None = None
         self._moving_since = 0.0
@@ -46,16 +49,24 @@ class Watch:
         healed = self._healed if now < self._healed_until else ()
         return tuple(sorted({*self._adopted, *healed}))
 
-    def mark(self) -> None:
-        """The files are as we left them: only what comes after this is somebody else's."""
-        self._seen = self._glances()
-        self._moving = None
+    def mark(self, texts: Mapping[str, str]) -> None:
+        """We wrote these: what comes after is somebody else's. Read again, for somebody may have been quicker."""
+        glances = self._glances()
+        ours = all(_holds(path, text) for path, text in texts.items())
+        self._seen, self._moving = glances if ours else None, None
+        self._gap.placed()
 
     def look(self, now: float) -> Sight:
         """Take in what others wrote, once they are done; OSError or ValueError while there is no base yet."""
-        self.next_look = now + LOOK_SECONDS
+        self.next_look = next_tick(now)
+        if self._gap.stirred:
+            return self._look_at_the_old_one(now)
+        self._gap.rest(now)
         glances = self._glances()
         if glances == self._seen:
+            return "same"
+        if self._as_effective():
+            self._seen, self._moving = glances, None
             return "same"
         if self._foreign() and not self._steady(glances, now):
             self.next_look = now + STEADY_SECONDS
@@ -65,8 +76,23 @@ class Watch:
         return "changed"
 
     def disturbed(self) -> bool:
-        """Whether somebody wrote since the last look."""
+        """Whether somebody wrote since the last look. From here to `mark` the file is held, to see who writes last."""
+        written = self._journal.written
+        self._gap.open(written.overlay if written else {})
         return self._glances() != self._seen
+
+    def _as_effective(self) -> bool:
+        """Whether the files say what is in effect: somebody touched them, or saved them as they were."""
+        journal = self._journal
+        if self._seen is None or journal.writing is not None:
+            return False
+        try:
+            texts = [conf_file.read_text(path) for path in (self._conf, *self._rendered)]
+        except (OSError, ValueError):
+            return False
+        found = [text for text in texts if text is not None]
+        whole = len(found) == len(texts) and journal.knows(found[0])
+        return whole and conf_file.sha(*found) == journal.effective_sha
 
     def _foreign(self) -> bool:
         """Whether conf.yml holds something we never wrote. What is there at the very first look is taken as it is."""
@@ -98,29 +124,48 @@ class Watch:
             self._compare(journal.base, now)
         self._adopted = self._differences()
 
+    def _look_at_the_old_one(self, now: float) -> Sight:
+        """Somebody wrote to the file that ours replaced: the name is ours, the words are theirs."""
+        if self._gap.moving(now, STEADY_SECONDS):
+            self.next_look = now + STEADY_SECONDS
+            return "moving"
+        edited = self._gap.take()
+        try:
+            self._adopt(self._journal.base or "", self._gap.overlay, _text(edited), now)
+        except ValueError as error:
+            self._reject(str(error), self._stored(edited) if edited else "", now)
+        self._adopted = self._differences()
+        return "changed"
+
     def _compare(self, base: str, now: float) -> None:
         try:
             text = conf_file.read_text(self._conf)
         except (OSError, ValueError) as error:
-            self._reject(str(error), "", now)
+            self._reject(str(error), self._aside.keep(self._conf), now)
             return
         if text is None or self._journal.knows(text):
             return
         if base.strip() and not text.strip():
             self._reject("the file was emptied", "", now)
-        else:
-            self._adopt(base, text, now)
-
-    def _adopt(self, base: str, text: str, now: float) -> None:
-        try:
-            found = drift.adopt(base, self._journal.overlay, text)
-        except ValueError as error:
-            self._reject(str(error), self._store.keep_aside(ASIDE, text), now)
             return
+        try:
+            self._adopt(base, self._journal.overlay, text, now)
+        except ValueError as error:
+            self._reject(str(error), self._stored(text.encode()), now)
+
+    def _adopt(self, base: str, overlay: dict[str, Any], text: str, now: float) -> None:
+        found = drift.adopt(base, overlay, text)
         before = mapping(base)
         self._journal.base = found.base
         self._heal(found.healed, now)
-        emit("drift", adopted=drift.differences(before, mapping(found.base)), healed=found.healed)
+        kept = {"kept": self._stored(text.encode())} if found.healed else {}
+        emit("drift", adopted=drift.differences(before, mapping(found.base)), healed=found.healed, **kept)
+
+    def _stored(self, content: bytes) -> str:
+        try:
+            return self._aside.store(content)
+        except OSError:
+            return ""
 
     def _reject(self, detail: str, kept: str, now: float) -> None:
         emit("drift", healed=[UNREADABLE], detail=detail, kept=kept)
@@ -135,3 +180,19 @@ class Watch:
         if base is None or base == origin:
             return ()
         return tuple(drift.differences(mapping(origin), mapping(base)))
+
+
+def _text(content: bytes) -> str:
+    """As `read_text` would say it; ValueError where it would, and when nothing is left."""
+    if len(content) > TEXT_BYTES:
+        raise ValueError(f"larger than {TEXT_BYTES} bytes")
+    if not content.strip():
+        raise ValueError("the file was emptied")
+    return content.decode()
+
+
+def _holds(path: str, text: str) -> bool:
+    try:
+        return conf_file.read_text(path) == text
+    except (OSError, ValueError):
+        return False

@@ -1,10 +1,19 @@
 """What a message may change in the held state, and what it may not."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from hms_svc.desired import Desired
+from hms_svc.journal import Journal, JournalFile
+from hms_svc.latches import Latches
+from hms_svc.ledger import Ledger
 from hms_svc.messages import Heartbeat
+from hms_svc.report import Reporter
+from hms_svc.timekeeper import Seen
 from hms_svc.wire import Refused
+from tests.svc.makers import TRUST
 
 from .makers import message, patch
 
@@ -85,7 +94,7 @@ def test_a_word_from_the_future_is_no_credit(desired: Desired) -> None:
 
 def test_a_journal_that_lost_a_patch_takes_its_own_revision_again() -> None:
     desired = Desired("API", "2.1.0", "api-1", NOW)
-    desired.restore(5, {}, complete=False)
+    desired.restore(5, {}, Latches(), complete=False)
     assert desired.behind
     assert not desired.hear(message("delta", 6, patch(2)), NOW)
     assert desired.hear(message("snapshot", 5, patch(1)), NOW)
@@ -106,3 +115,65 @@ def test_windows_selectors_and_cohorts(desired: Desired) -> None:
     assert desired.next_edge(NOW) == NOW + 1
     assert [one.id for one in desired.wanted(NOW + 1)] == [3]
     assert [one.id for one in patches if desired.mine(one)] == [1, 2, 3, 6]
+
+
+def test_what_began_and_what_is_over_outlives_a_clock_that_is_set(desired: Desired) -> None:
+    desired.hear(message("snapshot", 6, patch(1, end=NOW + 9), patch(2, start=NOW, end=NOW + 5)), NOW)
+    assert [one.id for one in desired.wanted(NOW)] == [1, 2]
+    assert [one.id for one in desired.wanted(NOW + 6)] == [1]
+    assert [one.id for one in desired.wanted(NOW - 10)] == [1]
+    assert (desired.ended_early(NOW - 10), desired.ended_early(NOW + 6)) == ([2], [])
+
+
+def test_a_wave_admits_later_and_takes_back_as_ever(desired: Desired) -> None:
+    """Admission is no edge of a window: it may come and go, and a wrong clock uses nothing up before it came."""
+    desired.hear(message("snapshot", 6, patch(1, end=NOW + 9, admit_below=0)), NOW)
+    assert desired.wanted(NOW + 20) == []
+    desired.hear(message("delta", 7, patch(1, end=NOW + 9)), NOW)
+    assert [one.id for one in desired.wanted(NOW)] == [1]
+    desired.hear(message("delta", 8, patch(1, end=NOW + 9, admit_below=0)), NOW)
+    assert desired.wanted(NOW) == []
+    desired.hear(message("delta", 9, patch(1, end=NOW + 9)), NOW)
+    assert [one.id for one in desired.wanted(NOW)] == [1]
+
+
+def test_what_the_stream_drops_is_forgotten(desired: Desired) -> None:
+    desired.hear(message("snapshot", 6, patch(1), patch(2, end=NOW + 5)), NOW)
+    desired.wanted(NOW)
+    desired.wanted(NOW + 6)
+    desired.hear(message("delta", 7, ended=(1, 2)), NOW)
+    assert (desired.latches.begun, desired.latches.over) == (set(), set())
+
+
+def test_a_clock_that_was_put_back_gives_no_credit() -> None:
+    desired = Desired("API", "2.1.0", "api-1", NOW + 3600)
+    assert not desired.stale(NOW)
+    assert desired.stale(NOW + 31)
+
+
+def test_the_journal_keeps_what_time_did(tmp_path: Path) -> None:
+    store = JournalFile(str(tmp_path), "IACB", "API", "2.1.0")
+    journal = Journal()
+    ledger = Ledger(journal, store, Reporter({}))
+    journal.seen = Seen(NOW, 5.0, "boot")
+    journal.latches.pass_through([patch(1), patch(2, end=NOW + 5)], NOW)
+    journal.latches.pass_through([patch(1), patch(2, end=NOW + 5)], NOW + 6)
+    ledger.settle(5.0)
+    loaded = store.load(TRUST)[0]
+    assert (loaded.latches.begun, loaded.latches.over, loaded.seen) == ({1}, {2}, Seen(NOW, 5.0, "boot"))
+    journal.seen = Seen(NOW + 500, 505.0, "boot")
+    ledger.settle(505.0)
+    assert store.load(TRUST)[0].seen == Seen(NOW, 5.0, "boot"), "nothing happened: nothing is written"
+    journal.seen = Seen(NOW + 601, 606.0, "boot")
+    ledger.settle(606.0)
+    assert store.load(TRUST)[0].seen == journal.seen, "but it does not grow old while a patch is in force"
+
+
+def test_a_journal_from_before_there_were_latches(tmp_path: Path) -> None:
+    store = JournalFile(str(tmp_path), "IACB", "API", "2.1.0")
+    store.save(Journal())
+    record = json.loads(Path(store.path).read_text())
+    del record["time"]
+    Path(store.path).write_text(json.dumps(record))
+    journal, _, spoilt = store.load(TRUST)
+    assert (journal.seen, journal.latches.begun, spoilt) == (None, set(), "")

@@ -1,0 +1,80 @@
+"""The moment between the last look at conf.yml and our rename: what somebody writes in it must not be lost.
+
+The old file is held open across the rename and a little longer, for a writer who had it open goes on writing to it
+although its name is ours by then. A file that an editor moves there within the last microseconds cannot be held: no
+rename can compare.
+"""
+
+import os
+from stat import S_ISREG
+from typing import Any, TypeAlias
+
+MOST_BYTES = 16 * 1024 * 1024
+HELD_SECONDS = 0.5
+
+Looks: TypeAlias = tuple[int, int]
+
+
+class Gap:
+    """One file, held from the decision to replace it until a while after. `now` is the monotonic clock."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+        self._was: Looks = (0, 0)
+        self._last: tuple[Looks, float] = ((0, 0), 0.0)  # how it looked, and since when
+        self._placed = False
+        self._let_go_at: float | None = None
+        self.overlay: dict[str, Any] = {}  # what patches changed in the file that is held
+
+    def open(self, overlay: dict[str, Any]) -> None:
+        """Hold the file as it is now, unless the one before is still being written to."""
+        if self.stirred:
+            return
+        self._let_go()
+        try:
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._was = self._looks()
+        except OSError:  # nothing there, or nothing to be read
+            self._let_go()
+        self.overlay = overlay
+
+    def placed(self) -> None:
+        """Our file has its name now."""
+        self._placed, self._let_go_at = self._fd >= 0, None
+
+    @property
+    def stirred(self) -> bool:
+        """Whether somebody wrote to the old file after our last look at it."""
+        return self._placed and self._looks() != self._was and S_ISREG(os.fstat(self._fd).st_mode)
+
+    def moving(self, now: float, steady: float) -> bool:
+        """Whether somebody is still writing to it."""
+        looks = self._looks()
+        if looks != self._last[0]:
+            self._last = (looks, now)
+        return now - self._last[1] < steady
+
+    def take(self) -> bytes:
+        """What they wrote."""
+        try:
+            return os.pread(self._fd, MOST_BYTES, 0)
+        finally:
+            self._let_go()
+
+    def rest(self, now: float) -> None:
+        """Let go of a file that nobody wrote to for a while."""
+        if self._placed and self._let_go_at is None:
+            self._let_go_at = now + HELD_SECONDS
+        if self._let_go_at is not None and now >= self._let_go_at:
+            self._let_go()
+
+    def _looks(self) -> Looks:
+        found = os.fstat(self._fd)
+        return found.st_mtime_ns, found.st_size
+
+    def _let_go(self) -> None:
+        self._placed, self._let_go_at = False, None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,162 @@
+"""Windows on the real clock: a real agent, Redis and a signalled process; killed Redis and killed agents on the way.
+
+30 windows by default, 200 with HMS_THOROUGH=1. What is measured: when the file no longer has the change, and when the
+served process was told.
+"""
+
+import bisect
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from .rig import Agent, Control, Redis, until
+
+THOROUGH = os.environ.get("HMS_THOROUGH") == "1"
+COUNT, SECONDS, KILLS = (200, 40.0, 4) if THOROUGH else (30, 6.0, 1)
+P99_SECONDS, MOST_SECONDS = 0.25, 1.0
+START_SECONDS = 1.0
+
+STUB = """\
+import os, signal, sys, time
+signal.signal(signal.SIGHUP, lambda *_: os.write(out, f"{time.time()}\\n".encode()))
+open(sys.argv[1], "w").write(str(os.getpid()))
+out = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+while True:
+    signal.pause()
+"""
+
+
+class Stub:
+    """A served process that notes when it was told to reload."""
+
+    def __init__(self, directory: Path) -> None:
+        self.pidfile, self._hups = directory / "stub.pid", directory / "hups"
+        arguments = [sys.executable, "-c", STUB, str(self.pidfile), str(self._hups)]
+        self._process = subprocess.Popen(arguments)
+        until(self._hups.exists, "the served process to run")
+
+    def hups(self) -> list[float]:
+        return [float(line) for line in self._hups.read_text().splitlines()]
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class Watcher(threading.Thread):
+    """Reads the file every 2 ms; when each window was last seen in it."""
+
+    def __init__(self, conf: Path) -> None:
+        super().__init__()
+        self.conf = conf
+        self.gone: dict[int, float] = {}
+        self.inside: set[int] = set()
+        self.worst = 0.0  # how long it did not look
+        self.over = False
+
+    def run(self) -> None:
+        last = time.time()
+        while not self.over:
+            now = time.time()
+            self.worst, last = max(self.worst, now - last), now
+            found = {int(number) for number in re.findall(r"(?m)^w(\d+):", self.conf.read_text())}
+            for number in self.inside - found:
+                self.gone[number] = now
+            self.inside = found
+            time.sleep(0.002)
+
+
+class Lateness(NamedTuple):
+    """Seconds from a window's end to the file, and to the signal."""
+
+    file: float
+    told: float
+
+
+def test_windows_end_on_time_whatever_dies(
+    new_agent: Callable[..., Agent], control: Control, redis_server: Redis, tmp_path: Path
+) -> None:
+    rng = random.Random(COUNT)  # noqa: S311 - not a secret
+    stub = Stub(tmp_path)
+    agent = new_agent(HMS_PIDFILE=str(stub.pidfile), HMS_PROCESS="python3", HMS_SIGNAL="HUP")
+    agent.environment["HMS_PROCESS"] = Path(f"/proc/{stub.pidfile.read_text()}/comm").read_text().strip()
+    agent.start()
+    begun = time.time() + 2.0
+    cluster = [rng.uniform(0.5, SECONDS) for _ in range(COUNT // 15)]
+    ends = {
+        number: begun + (rng.choice(cluster) if rng.random() < 0.3 else rng.uniform(0, SECONDS))
+        for number in range(1, COUNT + 1)
+    }
+    for first in range(1, COUNT + 1, 25):
+        numbers = range(first, min(first + 25, COUNT + 1))
+        control.publish([control.entry(number, {f"w{number}": 1}, end=ends[number]) for number in numbers])
+    watcher = Watcher(agent.conf)
+    watcher.start()
+    try:
+        until(lambda: time.time() > begun or len(watcher.inside) == COUNT, "the windows to be open")
+        away = disturb(agent, redis_server, rng, begun)
+        until(lambda: not watcher.inside, "all windows to end", begun + SECONDS + 2 - time.time())
+        time.sleep(0.1)
+    finally:
+        watcher.over = True
+        watcher.join()
+        stub.stop()
+    hups = stub.hups()
+    late: list[Lateness] = []
+    after: list[Lateness] = []
+    for number, end in ends.items():
+        at = watcher.gone[number]
+        back = next((back for gone, back in away if gone <= at and end <= back), None)
+        told = hups[min(bisect.bisect_left(hups, at - 0.002), len(hups) - 1)]
+        (late if back is None else after).append(Lateness(at - (back or end), told - (back or end)))
+        assert at >= end - 0.002, "not before its end"
+    show(late, after, watcher.worst)
+    assert max(one.file for one in late) <= MOST_SECONDS + watcher.worst
+    assert percentile([one.file for one in late], 99) <= P99_SECONDS + watcher.worst
+    assert max(one.told for one in late) <= MOST_SECONDS + watcher.worst
+    assert all(one.file <= START_SECONDS + watcher.worst for one in after)
+
+
+def disturb(agent: Agent, server: Redis, rng: random.Random, begun: float) -> list[tuple[float, float]]:
+    """Half of the time without Redis; the agent killed now and then. When it was away."""
+    away = []
+    for number in range(KILLS):
+        slot = begun + SECONDS * number / KILLS
+        sleep_until(slot + SECONDS / KILLS / 4)
+        server.kill()
+        sleep_until(slot + SECONDS / KILLS * rng.uniform(0.3, 0.6))
+        gone = time.time()
+        agent.kill()
+        time.sleep(rng.uniform(0.05, 0.6))
+        agent.start()
+        away.append((gone, time.time()))
+        sleep_until(slot + SECONDS / KILLS * 3 / 4)
+        server.start()
+    return away
+
+
+def sleep_until(at: float) -> None:
+    time.sleep(max(0.0, at - time.time()))
+
+
+def percentile(values: list[float], part: int) -> float:
+    return sorted(values)[min(len(values) * part // 100, len(values) - 1)]
+
+
+def show(late: list[Lateness], after: list[Lateness], worst: float) -> None:
+    for name, spans in (
+        ("file", [one.file for one in late]),
+        ("told", [one.told for one in late]),
+        ("file, from the agent's restart", [one.file for one in after]),
+    ):
+        if spans:
+            figures = ", ".join(f"p{part} {percentile(spans, part) * 1000:.0f}" for part in (50, 99))
+            sys.stdout.write(f"{name} ({len(spans)}): {figures}, max {max(spans) * 1000:.0f} ms\n")
+    sys.stdout.write(f"the watcher did not look for up to {worst * 1000:.0f} ms\n")
