@@ -15,7 +15,10 @@ from hms_svc.job import Job, Pause, StageFailed, words
 
 CHECK_SECONDS = 10.0
 # A check may not hold a window open: without a verdict by then, the window's end is the law.
-ENDING_CHECK_SECONDS = 0.3
+ENDING_CHECK_SECONDS = 0.15
+# Two reload commands at once would be a race; but one that hangs is not waited for any longer.
+ONE_RELOAD_SECONDS = 0.5
+PACE_SECONDS = 0.01
 
 
 def apply(job: Job) -> Generator[Pause, None, None]:
@@ -26,11 +29,22 @@ def apply(job: Job) -> Generator[Pause, None, None]:
             yield from _check(job, staged)
             job.stages.append("checked")
             _write(job, staged)
+    job.placed = True
+    job.in_place()
     job.stages += ["written"] if changed else ["checked", "written"]
     if changed or job.must_reload:
+        yield from _alone(job)
         yield from reload(job)
+    job.told = True
     job.stages.append("reloaded")
     yield from confirm(job)
+
+
+def _alone(job: Job) -> Iterator[Pause]:
+    """Let the reload command of an attempt that gave way come to its end first."""
+    until = job.clock.now() + ONE_RELOAD_SECONDS
+    while job.before is not None and not job.before.done and job.clock.now() < until:
+        yield job.clock.now() + PACE_SECONDS
 
 
 def _changed(job: Job) -> dict[str, str]:
@@ -56,7 +70,11 @@ def _stage(texts: Mapping[str, str]) -> Staged:
 def _check(job: Job, staged: Staged) -> Iterator[Pause]:
     if not job.settings.check or job.proven:
         return
-    limit = CHECK_SECONDS if job.fresh and not job.ends else ENDING_CHECK_SECONDS
+    limit = _limit(job)
+    if limit <= 0 and job.fresh:
+        raise StageFailed("checked", "no time for a check before an ended patch has to go", hasty=True)
+    if limit <= 0:
+        return
     argv = _filled(job, staged)
     errand = Errand(job.bell, lambda: command.run(argv, limit))
     yield errand
@@ -69,6 +87,13 @@ def _check(job: Job, staged: Staged) -> Iterator[Pause]:
     how = f"no verdict within {limit:g} s" if result.code is None else f"exit {result.code}"
     hasty = result.code is None and job.ends
     raise StageFailed("checked", result.words or f"{argv[0]}: {how}", hasty=hasty)
+
+
+def _limit(job: Job) -> float:
+    """Seconds for the check. The time an ending may wait for one is counted once, however many attempts it takes."""
+    if job.ends:
+        return job.check_by - job.clock.now()
+    return CHECK_SECONDS if job.fresh else ENDING_CHECK_SECONDS
 
 
 def _filled(job: Job, staged: Staged) -> list[str]:
@@ -84,4 +109,4 @@ def _write(job: Job, staged: Staged) -> None:
         staged.commit()
     except OSError as error:
         raise StageFailed("written", words(error), surroundings=True) from None
-    job.written()
+    job.written(staged.unsynced)

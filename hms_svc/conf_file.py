@@ -2,27 +2,31 @@
 
 Temp file in the same directory, fsync, the old file's mode and owner, rename, fsync of the directory.
 Symlinks are resolved first (renaming over a link would replace the link). The temp file has a fixed hidden
-name, so a crash leaves at most one behind and the next write reuses it. A bind-mounted single file cannot be
-renamed over (EBUSY): mount its directory.
+name, so a crash leaves at most one behind and the next start sweeps it away. A bind-mounted single file cannot be
+renamed over (EBUSY): mount its directory. Every OSError names the file.
 """
 
 import errno
 import os
-from collections.abc import Mapping
+from _blake2 import blake2b
+from collections.abc import Iterable, Mapping
+from stat import S_ISFIFO, S_ISREG
 from typing import NamedTuple, Self
-
-from nacl.bindings import crypto_generichash_blake2b_salt_personal as blake2b
 
 DEFAULT_MODE = 0o644
 TEXT_BYTES = 4 * 1024 * 1024
+OWN_BYTES = 64 * 1024 * 1024
+"""What files of our own may hold: several texts, and each letter may take six bytes."""
+CHUNK_BYTES = 64 * 1024
 
 
 class Glance(NamedTuple):
-    """Enough of a file's stat to see that somebody wrote it; None for a missing file."""
+    """Enough of a file's stat to see that somebody wrote it, even if its time was set back; None for a missing file."""
 
     mtime_ns: int
     inode: int
     size: int
+    ctime_ns: int
 
 
 def glance(path: str) -> Glance | None:
@@ -31,26 +35,47 @@ def glance(path: str) -> Glance | None:
         stat = os.stat(path)  # noqa: PTH116 - pathlib costs a megabyte
     except OSError:
         return None
-    return Glance(stat.st_mtime_ns, stat.st_ino, stat.st_size)
+    return Glance(stat.st_mtime_ns, stat.st_ino, stat.st_size, stat.st_ctime_ns)
 
 
-def read_text(path: str) -> str | None:
+def read_text(path: str, most: int = TEXT_BYTES) -> str | None:
     """The file's text exactly as it is, line ends included; None when there is none; OSError or ValueError else."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        raw = read_raw(path, most)
     except FileNotFoundError:
         return None
-    with os.fdopen(fd, "rb") as file:
-        raw = file.read(TEXT_BYTES + 1)
-    if len(raw) > TEXT_BYTES:
-        raise ValueError(f"{path} is larger than {TEXT_BYTES} bytes")
+    except OSError as error:
+        raise _named(error, path) from None
+    if len(raw) > most:
+        raise ValueError(f"{path} is larger than {most} bytes")
     return raw.decode("utf-8")
+
+
+def read_raw(path: str, most: int = TEXT_BYTES) -> bytes:
+    """The file's bytes; a little more than `most` where it is longer; OSError when they cannot be read."""
+    # Whatever stands there now (a pipe, a device) must neither block nor be read.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        found = os.fstat(fd)
+        if not S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", path)
+        chunks = [os.read(fd, min(found.st_size, most) + 1)]
+        while chunks[-1] and sum(map(len, chunks)) <= most:
+            chunks.append(os.read(fd, CHUNK_BYTES))
+        return b"".join(chunks)
+    finally:
+        os.close(fd)
+
+
+def _named(error: OSError, path: str) -> OSError:
+    """The same error with the file's name: calls on a descriptor do not know it."""
+    return OSError(error.errno, error.strerror or str(error), path)
 
 
 def sha(*texts: str) -> str:
     """Fingerprint of texts in order."""
     lengths = ",".join(str(len(text)) for text in texts)
-    return blake2b("\0".join((lengths, *texts)).encode(), digest_size=32).hex()
+    return blake2b("\0".join((lengths, *texts)).encode(), digest_size=32).hexdigest()
 
 
 class Staged:
@@ -58,27 +83,33 @@ class Staged:
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self.temps: dict[str, str] = {}
+        self.unsynced: dict[str, OSError] = {}  # directories that hold the new files but would not make them last
         try:
             for target, text in texts.items():
-                self.temps[target] = _write_temp(os.path.realpath(target), text)
+                self.temps[target] = _write_temp(os.path.realpath(target), text.encode())
         except BaseException:
             self._remove()
             raise
 
     def commit(self) -> None:
         """Put the candidates in place, in order; when one cannot be, those before it get their old text back."""
-        done: dict[str, str | None] = {}
+        places = {target: os.path.realpath(target) for target in self.temps}
+        old = {real: _old(real) for real in list(places.values())[:-1]}
+        done: list[str] = []
         try:
-            for target in list(self.temps):
-                real = os.path.realpath(target)
-                old = _old_text(real)
-                replace(self.temps[target], real)
-                done[real] = old
+            for target, real in places.items():
+                _rename(self.temps[target], real)
+                done.append(real)
                 del self.temps[target]
         except OSError:
-            for real, old in done.items():
-                _put_back(real, old)
+            for real in done:
+                _put_back(real, old[real])
             raise
+        for directory in dict.fromkeys(map(os.path.dirname, places.values())):
+            try:
+                sync_directory(directory)
+            except OSError as error:
+                self.unsynced[directory] = error
 
     def _remove(self) -> None:
         for temp in self.temps.values():
@@ -93,26 +124,55 @@ class Staged:
 
 def write_atomically(path: str, text: str, mode: int = DEFAULT_MODE) -> None:
     """Write one file of our own (the journal) with the same care."""
-    target = os.path.realpath(path)
-    temp = _write_temp(target, text, mode)
+    write_raw(os.path.realpath(path), text.encode(), mode)
+
+
+def write_raw(target: str, data: bytes, mode: int = DEFAULT_MODE) -> None:
+    """The same for bytes; `target` is no symlink."""
+    temp = _write_temp(target, data, mode)
     try:
-        replace(temp, target)
+        _rename(temp, target)
     except BaseException:
         _unlink(temp)
         raise
+    sync_directory(os.path.dirname(target))  # noqa: PTH120 - as above
 
 
-def _old_text(path: str) -> str | None:
+def append(path: str, line: str) -> None:
+    """Add a line to a file of our own that exists, without waiting for the disk."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return read_text(path)
-    except ValueError:  # not text: nothing worth putting back
-        return None
+        _write_all(fd, line.encode())
+    except OSError as error:
+        raise _named(error, path) from None
+    finally:
+        os.close(fd)
 
 
-def _put_back(path: str, text: str | None) -> None:
+def sweep(targets: Iterable[str]) -> None:
+    """Remove the temp files an agent that was killed left beside these files."""
+    for target in targets:
+        _unlink(temp_name(os.path.realpath(target)))
+
+
+def _old(path: str) -> bytes | None:
     try:
-        if text is not None:
-            write_atomically(path, text)
+        raw = read_raw(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL):  # nothing there, or nothing that could be put back
+            return None
+        raise
+    if len(raw) > TEXT_BYTES:
+        raise OSError(errno.EFBIG, f"is larger than {TEXT_BYTES} bytes", path)
+    return raw
+
+
+def _put_back(path: str, old: bytes | None) -> None:
+    try:
+        if old is None:
+            os.unlink(path)  # noqa: PTH108 - as above
+        else:
+            write_raw(path, old)
     except OSError:
         return
 
@@ -123,16 +183,21 @@ def temp_name(target: str) -> str:
     return os.path.join(directory, f".{name}.hms-new")  # noqa: PTH118 - as above
 
 
-def _write_temp(target: str, text: str, mode: int = DEFAULT_MODE) -> str:
+def _write_temp(target: str, data: bytes, mode: int = DEFAULT_MODE) -> str:
     temp = temp_name(target)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temp, flags, 0o600)
+    try:
+        fd = os.open(temp, flags, 0o600)
+    except OSError as error:
+        raise _named(error, target) from None
     try:
         _dress(fd, target, mode)
-        _write_all(fd, text.encode())
+        _write_all(fd, data)
         os.fsync(fd)
-    except BaseException:
+    except BaseException as error:
         _unlink(temp)
+        if isinstance(error, OSError):
+            raise _named(error, target) from None
         raise
     finally:
         os.close(fd)
@@ -146,33 +211,49 @@ def _dress(fd: int, target: str, mode: int) -> None:
     except FileNotFoundError:
         os.fchmod(fd, mode)
         return
+    if not (S_ISREG(old.st_mode) or S_ISFIFO(old.st_mode)):  # a device behind a link is not ours to replace
+        raise OSError(errno.EINVAL, "is not a regular file", target)
     mine = os.fstat(fd)
     if (mine.st_uid, mine.st_gid) != (old.st_uid, old.st_gid):
-        os.fchown(fd, old.st_uid, old.st_gid)
+        _give(fd, old.st_uid, old.st_gid)
     os.fchmod(fd, old.st_mode & 0o7777)
+
+
+def _give(fd: int, uid: int, gid: int) -> None:
+    """Hand the new file to the old one's owner; who may not do that is told what would help."""
+    try:
+        os.fchown(fd, uid, gid)
+    except PermissionError as error:
+        whose = f"the file belongs to user {uid} and group {gid}, and we run as user {os.geteuid()}"
+        raise OSError(error.errno, f"{whose}: run the agent as the file's owner, or give it the file") from None
 
 
 def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        taken = os.write(fd, view)
+        if not taken:
+            raise OSError(errno.EIO, "the disk takes nothing")
+        view = view[taken:]
 
 
-def replace(temp: str, target: str) -> None:
-    """Rename and make the rename last; a busy target is explained."""
+def _rename(temp: str, target: str) -> None:
+    """Put the file in place; a busy target is explained."""
     try:
         os.rename(temp, target)  # noqa: PTH104 - as above
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise OSError(error.errno, "is a mount of its own: mount its directory instead", target) from None
-        raise
-    _sync_directory(os.path.dirname(target))  # noqa: PTH120 - as above
+        raise _named(error, target) from None
 
 
-def _sync_directory(path: str) -> None:
+def sync_directory(path: str) -> None:
+    """Make the renames in it last."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    except OSError as error:
+        raise _named(error, path) from None
     finally:
         os.close(fd)
 

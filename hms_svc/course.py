@@ -28,13 +28,15 @@ class Failure(NamedTuple):
 class Course:
     """What is trusted, what is blocked, what is suspect. `now` is any clock that only goes forward."""
 
-    def __init__(self, trusted: Iterable[int], blocked: Mapping[int, tuple[str, str]]) -> None:
+    def __init__(
+        self, trusted: Iterable[int], blocked: Mapping[int, tuple[str, str]], suspects: Iterable[int] = ()
+    ) -> None:
         self.trusted = set(trusted)
         self.blocked = dict(blocked)
         self.trouble: Failure | None = None
         self.retry_at = 0.0
         self._pause = 0.0
-        self._suspects: set[int] = set()
+        self.suspects = set(suspects)
         self._spoilt = False  # a failed attempt was written: put back what worked before trying anything else
 
     def choose(self, wanted: Sequence[Patch]) -> list[Patch]:
@@ -43,7 +45,7 @@ class Course:
         fresh = [patch.id for patch in able if patch.id not in self.trusted]
         if self._spoilt:
             fresh = []
-        elif self._suspects.intersection(fresh):
+        elif self.suspects.intersection(fresh):
             fresh = fresh[:1]
         return [patch for patch in able if patch.id in self.trusted or patch.id in fresh]
 
@@ -54,7 +56,7 @@ class Course:
     def succeeded(self, ids: Iterable[int]) -> None:
         """These patches together work."""
         self.trusted = set(ids)
-        self._suspects -= self.trusted
+        self.suspects -= self.trusted
         self._spoilt = False
         self._calm()
 
@@ -71,13 +73,13 @@ class Course:
         self._spoilt = True
         if not fresh:
             self.trusted.clear()
-            self._suspects |= set(ids)
+            self.suspects |= set(ids)
             return []
         if len(fresh) > 1:
-            self._suspects |= set(fresh)
+            self.suspects |= set(fresh)
             return []
         self.blocked[fresh[0]] = (failure.stage, failure.detail)
-        self._suspects.discard(fresh[0])
+        self.suspects.discard(fresh[0])
         return fresh
 
     def _wait(self, failure: Failure, now: float, blamed: list[int]) -> list[int]:
@@ -97,4 +99,4 @@ class Course:
         """Let go of patches the stream has dropped."""
         kept = set(held)
         self.blocked = {key: value for key, value in self.blocked.items() if key in kept}
-        self._suspects &= kept
+        self.suspects &= kept

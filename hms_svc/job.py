@@ -3,11 +3,12 @@
 from collections.abc import Callable, Generator
 from typing import TypeAlias
 
-from hms_svc import command, probe, process
+from hms_svc import command, probe
 from hms_svc.candidate import Candidate
 from hms_svc.clock import Clock
 from hms_svc.course import Failure
 from hms_svc.errand import Bell, Errand
+from hms_svc.served import Served
 from hms_svc.settings import Settings
 
 Pause: TypeAlias = "Errand[probe.Answer] | Errand[command.Result] | float"
@@ -33,16 +34,25 @@ class Job:
         self.candidate = candidate
         self.fresh: tuple[int, ...] = ()  # patches in it that have not worked before
         self.ends = False  # patches that have ended are still in the files
+        self.check_by = 0.0  # where they have: until when (monotonic) the check may take its time
         self.proven = False  # these very files worked before: no check needed
         self.must_reload = False  # the process may not know the files even if they are as wanted
         self.intend: Callable[[], None] = lambda: None  # writes the journal; called before any file changes
-        self.written: Callable[[], None] = lambda: None  # called after
+        self.written: Callable[[dict[str, OSError]], None] = lambda _: None  # after, with directories that did not sync
+        self.in_place: Callable[[], None] = lambda: None  # the files are as wanted, written or found so
+        self.placed = False
+        self.told = False  # the process has been told, or needs not be
+        self.before: Errand[command.Result] | None = None  # a reload of an abandoned attempt, still running
         self.stages: list[str] = []  # reached and not yet told
         self.patient = False  # waiting for a process that does not run; anything newer may take over
         self.fallback = False  # not what should be, but what worked before
         self.reloaded = False
-        self.absent = False
-        self.process: process.Process | None = None
+        self.served = Served(settings)
+
+
+def ready(pause: Pause, now: float) -> bool:
+    """Whether what was waited for is there."""
+    return now >= pause if isinstance(pause, float) else pause.done
 
 
 def words(error: OSError) -> str:

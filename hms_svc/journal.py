@@ -3,25 +3,33 @@
 One JSON file, replaced atomically and synced *before* conf.yml is touched, so at any kill point it says both
 what the file was and what it was about to become. Patches are kept with GOV's signed decisions and verified
 again when read: the disk is not trusted more than the broker. A journal that cannot be read is moved aside
-and the agent starts as if it were the first time.
+and the agent starts as if it were the first time, but for the base (see `recovery`). The files that proved themselves
+stand in a file of their own, for they are large and seldom change.
 """
 
 import json
 import os
-from collections.abc import Iterable
-from functools import reduce
+from collections.abc import Callable, Iterable
+from functools import cached_property, reduce
 from typing import Any, NamedTuple
 
 from hms_svc import conf_file
+from hms_svc.attempt import Attempt, Trial, read_attempt, read_trial
 from hms_svc.candidate import Candidate
+from hms_svc.latches import Latches
 from hms_svc.merge import compose
 from hms_svc.messages import Patch, entry, read_entry
-from hms_svc.wire import Refused, Trust
+from hms_svc.timekeeper import Seen
+from hms_svc.trust import Trust
+from hms_svc.wire import Refused
 
 FORMAT = 1
 FILE = "journal.json"
+GOOD_FILE = "good.json"
 ASIDE = "journal.unreadable"
 KEPT_GOOD = 3
+KEPT_UNSYNCED = 8
+KEPT_RECEIPTS = 200
 MODE = 0o600  # the configuration may hold secrets
 
 
@@ -47,7 +55,15 @@ class Journal:
         self.active: tuple[int, ...] = ()
         self.effective_sha = ""
         self.blocked: dict[int, tuple[str, str]] = {}
-        self.good: list[Candidate] = []
+        self.attempt: Attempt | None = None
+        self.trial: Trial | None = None
+        self.suspects: tuple[int, ...] = ()
+        self.receipts: list[dict[str, Any]] = []  # not known to be delivered
+        self.doubt: tuple[str, str] | None = None  # why the base may be wrong, and the fingerprint of that base
+        self.unsynced: list[Imprint] = []  # what conf.yml may be again after a power cut: no sync made it last
+        self.read_good: Callable[[], list[Candidate]] = list
+        self.latches = Latches()
+        self.seen: Seen | None = None
 
     @property
     def untouched(self) -> bool:
@@ -57,7 +73,7 @@ class Journal:
     @property
     def imprints(self) -> list[Imprint]:
         """What conf.yml may be if nobody else touched it: as last written, or as it was about to be."""
-        return [imprint for imprint in (self.written, self.writing) if imprint]
+        return [imprint for imprint in (*self.unsynced, self.written, self.writing) if imprint]
 
     def knows(self, text: str) -> bool:
         """Whether conf.yml with this text is one of ours, or the base before anything was written."""
@@ -75,6 +91,18 @@ class Journal:
         """The patches whose changes may be in conf.yml as it is now."""
         return set(self.active).union(*(imprint.ids for imprint in self.imprints))
 
+    @cached_property
+    def good(self) -> list[Candidate]:
+        """The files that proved themselves, the newest first; read when asked for."""
+        return self.read_good()
+
+    @property
+    def misgiving(self) -> str:
+        """Why the base may not be the base; "" when nothing says so, or it has changed since."""
+        if self.doubt is None or self.doubt[1] not in ("", conf_file.sha(self.base or "")):
+            return ""
+        return self.doubt[0]
+
     def promote(self, good: Candidate) -> None:
         """Remember files that proved themselves; the newest first, at most three."""
         self.good = [good, *(known for known in self.good if known.texts != good.texts)][:KEPT_GOOD]
@@ -90,6 +118,7 @@ class JournalFile:
 
     def __init__(self, directory: str, tenant: str, service: str, version: str) -> None:
         self.path = f"{directory}/{FILE}"
+        self.good_path = f"{directory}/{GOOD_FILE}"
         self._directory = directory
         self._who = {"tenant": tenant, "service": service}
         self._version = version
@@ -97,29 +126,40 @@ class JournalFile:
     def load(self, trust: Trust) -> tuple[Journal, list[Refused], str]:
         """The journal, what was refused in it, and why it was moved aside ("" when it was not)."""
         try:
-            text = conf_file.read_text(self.path)
-            if text is None:
-                return Journal(), [], ""
-            journal, refused = self._parse(json.loads(text), trust)
+            journal, refused = self.read(trust)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             os.replace(self.path, f"{self._directory}/{ASIDE}")  # noqa: PTH105 - as above
             return Journal(), [], f"{type(error).__name__}: {error}"
         return journal, refused, ""
+
+    def read(self, trust: Trust) -> tuple[Journal, list[Refused]]:
+        """The journal and what was refused in it, as `load`, but one that cannot be read stays where it is."""
+        text = conf_file.read_text(self.path, conf_file.OWN_BYTES)
+        return self._parse(json.loads(text), trust) if text is not None else (Journal(), [])
 
     def _parse(self, record: dict[str, Any], trust: Trust) -> tuple[Journal, list[Refused]]:
         if record["format"] != FORMAT:
             raise ValueError(f"unknown journal format {record['format']!r}")
         journal = Journal()
         journal.base, journal.origin = record["base"], record["origin"]
-        journal.written, journal.writing = _imprint(record["written"]), _imprint(record["writing"])
+        journal.written, journal.writing = imprint_of(record["written"]), imprint_of(record["writing"])
         journal.active = tuple(int(patch_id) for patch_id in record["active"])
         journal.effective_sha = str(record["effective_sha"])
-        journal.good = [_candidate(good) for good in record["good"]]
+        journal.attempt = read_attempt(record.get("attempt"))
+        journal.unsynced = [imprint for one in record.get("unsynced", ()) if (imprint := imprint_of(one))]
+        if doubt := record.get("doubt"):
+            journal.doubt = (str(doubt[0]), str(doubt[1]))
+        older = record["good"]  # where they stood before they had a file of their own
+        journal.read_good = lambda: self._read_good() or [_candidate(good) for good in older]
         if record["version"] == self._version:  # another version may take what this one choked on
+            journal.suspects = tuple(map(int, record.get("suspects", ())))
+            journal.trial = read_trial(record.get("trial"))
             journal.blocked = {int(key): (stage, words) for key, (stage, words) in record["blocked"].items()}
         if {"tenant": record["tenant"], "service": record["service"]} != self._who:
             return journal, []  # the base is still the base; the patches are not ours
+        _read_time(journal, record.get("time", {}))
         journal.revision = int(record["revision"])
+        journal.receipts = list(record.get("receipts", ()))
         return journal, self._read_patches(journal, record["patches"], trust)
 
     def _read_patches(self, journal: Journal, entries: list[Any], trust: Trust) -> list[Refused]:
@@ -149,22 +189,53 @@ class JournalFile:
             "active": journal.active,
             "effective_sha": journal.effective_sha,
             "blocked": journal.blocked,
-            "good": [good._asdict() for good in journal.good],
+            "good": [],
+            "attempt": journal.attempt and journal.attempt.record(),
+            "trial": journal.trial,
+            "suspects": journal.suspects,
+            "receipts": journal.receipts[-KEPT_RECEIPTS:],
+            "doubt": journal.doubt,
+            "unsynced": journal.unsynced[-KEPT_UNSYNCED:],
+            "time": _time(journal),
         }
         conf_file.write_atomically(self.path, json.dumps(record), MODE)
 
-    def keep_aside(self, name: str, text: str) -> str:
-        """Keep somebody's text that has to leave conf.yml; the path of the copy, or "" when it could not be kept."""
-        path = f"{self._directory}/{name}"
+    def save_good(self, journal: Journal) -> None:
+        """Write the files that proved themselves; OSError as above."""
+        record = [{"ids": good.ids, "overlay": good.overlay, "texts": good.texts} for good in journal.good]
+        conf_file.write_atomically(self.good_path, json.dumps(record), MODE)
+
+    def _read_good(self) -> list[Candidate]:
+        """What cannot be read is not proven: it will be checked like anything else."""
         try:
-            conf_file.write_atomically(path, text, MODE)
-        except OSError:
-            return ""
-        return path
+            return [
+                _candidate(good)
+                for good in json.loads(conf_file.read_text(self.good_path, conf_file.OWN_BYTES) or "[]")
+            ]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def sweep(self) -> None:
+        """Remove what a killed agent left."""
+        conf_file.sweep([self.path, self.good_path, f"{self._directory}/{ASIDE}"])
 
 
-def _imprint(record: list[Any] | None) -> Imprint | None:
+def imprint_of(record: list[Any] | None) -> Imprint | None:
+    """From the journal, or from the copy of the base."""
     return Imprint(str(record[0]), dict(record[1]), tuple(record[2])) if record else None
+
+
+def _time(journal: Journal) -> dict[str, Any]:
+    latches = journal.latches
+    return {"seen": journal.seen, "begun": sorted(latches.begun), "over": sorted(latches.over)}
+
+
+def _read_time(journal: Journal, record: dict[str, Any]) -> None:
+    """Pick up when it was last, and what cannot happen again; a journal from before there was this has none."""
+    journal.latches.begun = {int(patch_id) for patch_id in record.get("begun", ())}
+    journal.latches.over = {int(patch_id) for patch_id in record.get("over", ())}
+    if seen := record.get("seen"):
+        journal.seen = Seen(float(seen[0]), float(seen[1]), str(seen[2]))
 
 
 def _candidate(record: dict[str, Any]) -> Candidate:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hms_svc.settings import Settings, read
+
+from .makers import Hands
 from .rig import Acks, Agent, Control, Nginx, Redis
 
 
@@ -59,3 +62,22 @@ def agent(new_agent: Callable[..., Agent]) -> Agent:
 def nginx_agent(new_agent: Callable[..., Agent], nginx: Nginx) -> Agent:
     """An agent beside nginx."""
     return new_agent(**nginx.settings())
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings for an agent of which only the files' side runs."""
+    (tmp_path / "conf.yml").write_text("a: 1\n")
+    (tmp_path / "state").mkdir()
+
+    def build(**more: str) -> Settings:
+        needed = {"TENANT": "IACB", "HMS_SERVICE": "API", "HMS_VERSION": "2.1.0", "HMS_TRUST": "-"}
+        places = {"HMS_CONF": f"{tmp_path}/conf.yml", "HMS_STATE": f"{tmp_path}/state"}
+        return read(needed | places | more)
+
+    return build

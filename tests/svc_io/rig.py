@@ -20,7 +20,8 @@ import redis
 from nacl.signing import SigningKey
 
 from hms_svc.messages import delta_payload, entry, heartbeat_payload, snapshot_payload
-from hms_svc.wire import ADMIT_ALL, DECISION, STREAM, dump_trust, rfc3339, seal
+from hms_svc.trust import dump_trust
+from hms_svc.wire import ADMIT_ALL, DECISION, STREAM, rfc3339, seal
 
 T = TypeVar("T")
 
