@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-SECRETS = ("HMS_TOKEN", "HMS_REDIS_URL")
+SECRETS = ("HMS_TOKEN", "HMS_TOKEN_FILE", "HMS_REDIS_URL", "HMS_REDIS_URL_FILE")
 WORDS_BYTES = 2000
 
 

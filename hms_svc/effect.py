@@ -7,15 +7,22 @@ without a deadline, and anything newer may take over meanwhile.
 
 from collections.abc import Generator, Iterator
 
-from hms_svc import command, probe, process
+from hms_svc import command, probe
 from hms_svc.errand import Errand
+from hms_svc.gaps import gap_values
 from hms_svc.job import Job, Pause, StageFailed, words
+from hms_svc.process import ProcessRefused
 
 RELOAD_SECONDS = 10.0
 MATCHES_NEEDED = 2
 # nginx lets its old workers answer for another 100 ms beside the new ones: two lucky answers in a row prove nothing.
 HOLD_SECONDS = 0.1
+# A process that has only just started proves little by being there.
+STARTED_HOLD_SECONDS = 1.0
+# A master shows that it acted by new workers. Some reload without replacing any, so this is not waited for any longer.
+SIGN_SECONDS = 1.0
 PROBE_PACE_SECONDS = 0.02
+COMMAND_PACE_SECONDS = 0.1
 ALIVE_PACE_SECONDS = 0.04
 PATIENT_PACE_SECONDS = 1.0
 
@@ -31,6 +38,7 @@ def reload(job: Job) -> Iterator[Pause]:
 
 def _reload_by_command(job: Job) -> Iterator[Pause]:
     argv = job.settings.reload
+    _remember(job)
     errand = Errand(job.bell, lambda: command.run(argv, RELOAD_SECONDS))
     yield errand
     try:
@@ -42,73 +50,107 @@ def _reload_by_command(job: Job) -> Iterator[Pause]:
         raise StageFailed("reloaded", result.words or f"{argv[0]}: {ended}")
 
 
+def _remember(job: Job) -> None:
+    """How the process looks before the command. What cannot be found is the command's business."""
+    try:
+        job.served.tell()
+    except ProcessRefused:
+        return
+
+
 def _reload_by_signal(job: Job) -> None:
     """Signal the process. One that does not run is no failure: it will start from the file on disk."""
     try:
-        job.process = process.find(job.settings.pidfile, job.settings.process)
-        sent = job.process is not None and process.send(job.process, job.settings.signal)
-    except process.ProcessRefused as refusal:
+        job.reloaded = job.served.tell()
+    except ProcessRefused as refusal:
         raise StageFailed("reloaded", str(refusal)) from None
-    job.absent = not sent
-    job.reloaded = sent
+
+
+class _Streak:
+    """Good answers without a break between them."""
+
+    def __init__(self) -> None:
+        self._count, self._since = 0, 0.0
+
+    def add(self, now: float, *, good: bool) -> None:
+        self._count = self._count + 1 if good else 0
+        self._since = now if self._count <= 1 else self._since
+
+    def lasts(self, now: float, hold: float) -> bool:
+        return self._count >= MATCHES_NEEDED and now - self._since >= hold
 
 
 def confirm(job: Job) -> Iterator[Pause]:
     """Look until the process shows the new configuration without a break, or the deadline passes."""
-    asked = _question(job)
-    matches, since, pace = 0, 0.0, _pace(job)
-    deadline = job.clock.now() + job.settings.confirm_timeout
+    asked, streak, pace = _question(job), _Streak(), _pace(job)
+    told_at = job.clock.now()
     while True:
+        told = job.reloaded
         answer = yield from _look(job, asked)
-        matches = matches + 1 if answer.matches else 0
-        since = job.clock.now() if matches <= 1 else since
-        if matches >= MATCHES_NEEDED and job.clock.now() - since >= _hold(job):
+        now = job.clock.now()
+        told_at = now if job.reloaded and not told else told_at
+        streak.add(now, good=answer.matches and _acted(job, now - told_at))
+        if streak.lasts(now, _hold(job)):
             return
-        job.patient = not answer.answered and (job.absent or not job.fresh)
-        if answer.answered and not answer.matches and not job.reloaded:
+        was_patient, job.patient = job.patient, not answer.answered and (job.served.absent or not job.fresh)
+        if answer.answered and not answer.matches and job.served.untold and not job.reloaded:
             yield from reload(job)
-            deadline = job.clock.now() + job.settings.confirm_timeout
-        if job.patient:
-            deadline = job.clock.now() + job.settings.confirm_timeout
-        elif job.clock.now() > deadline:
-            raise StageFailed("effective", answer.words)
+            told_at = job.clock.now()
+        if job.patient or was_patient:
+            told_at = now
+        elif not answer.matches and now - told_at > job.settings.confirm_timeout:
+            raise StageFailed("effective", _complaint(job, answer))
         pace = min(pace * 2, PATIENT_PACE_SECONDS) if job.patient else _pace(job)
         yield job.clock.now() + pace
 
 
+def _acted(job: Job, waited: float) -> bool:
+    """Whether the process was seen to act on the reload, or that was waited for long enough."""
+    if not job.reloaded or waited > min(SIGN_SECONDS, job.settings.confirm_timeout / 2):
+        return True
+    try:
+        return job.served.acted()
+    except ProcessRefused:
+        return True
+
+
 def _hold(job: Job) -> float:
     """How long the answers must match: where nothing was reloaded, no old worker can be left over."""
+    if job.served.restarted and job.settings.probe is None:
+        return min(STARTED_HOLD_SECONDS, job.settings.confirm_timeout / 2)
     return HOLD_SECONDS if job.reloaded else 0.0
 
 
 def _pace(job: Job) -> float:
-    return PROBE_PACE_SECONDS if job.settings.probe else ALIVE_PACE_SECONDS
+    if job.settings.probe is None:
+        return ALIVE_PACE_SECONDS
+    return COMMAND_PACE_SECONDS if job.settings.probe.command else PROBE_PACE_SECONDS
 
 
 def _question(job: Job) -> probe.Question | None:
     if job.settings.probe is None:
         return None
-    return probe.question(job.settings.probe, job.settings.probe_header, job.candidate.document)
+    text = next(iter(job.candidate.texts.values()))
+    return probe.question(job.settings.probe, gap_values(job.candidate.document, text), job.settings.conf)
 
 
 def _look(job: Job, asked: probe.Question | None) -> Generator[Pause, None, probe.Answer]:
+    """What the probe says about the process there is, or, without one, whether there is a process."""
+    try:
+        there = job.served.follow()
+    except ProcessRefused as refusal:
+        return probe.Answer(False, True, str(refusal))
+    job.reloaded = job.reloaded or job.served.told
+    if job.served.deaf:
+        return probe.Answer(False, True, job.served.words())
     if asked is None:
-        return _look_at_process(job)
+        return probe.Answer(there, there, job.served.words())
     errand = Errand(job.bell, lambda: probe.ask(asked))
     yield errand
-    return errand.take()
+    answer = errand.take()
+    # A command's failure does not say whether there is anybody to fail.
+    return answer._replace(answered=False) if asked.evidence.command and job.served.absent else answer
 
 
-def _look_at_process(job: Job) -> probe.Answer:
-    """Without a probe: the process is still alive after the reload, or it started since, from the file on disk."""
-    if job.settings.reload or not job.settings.reloads:
-        return probe.Answer(True, True, "nothing to look at")
-    try:
-        found = job.process or process.find(job.settings.pidfile, job.settings.process)
-    except process.ProcessRefused as refusal:
-        return probe.Answer(False, False, str(refusal))
-    if found is None:
-        return probe.Answer(False, False, "the served process does not run")
-    if job.process is not None and not process.alive(job.process):
-        return probe.Answer(False, False, f"pid {found.pid} ({found.name}) ended after the reload")
-    return probe.Answer(True, True, f"pid {found.pid} is alive")
+def _complaint(job: Job, answer: probe.Answer) -> str:
+    return answer.words if job.settings.probe is None else f"{answer.words}; {job.served.words()}"

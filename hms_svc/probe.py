@@ -1,24 +1,29 @@
 """Asks the served process whether it works with the new configuration: APPLIED means in effect, not written.
 
-What counts: with HMS_PROBE_HEADER, that header with the value the effective document says, whatever the
-status (a rate limiter may refuse the probe itself and still show its limit); without it, any answer below
-500. Just after a reload old and new workers answer in turn, so the caller asks again over fresh connections.
+What counts is what `evidence` asks for. An HTTP answer must show the status, the header and the text that are set (with
+a header or a text alone, whatever the status: a rate limiter may refuse the probe itself and still show its limit);
+without any of them, an answer below 500 will do. TCP counts once a connection is accepted, a command once it ends with
+exit code 0. Just after a reload old and new workers answer in turn, so the caller asks again over fresh connections.
 """
 
 from typing import Any, NamedTuple
 
-from hms_svc import http
+from hms_svc import command, http, tcp
 from hms_svc.address import HttpAddress
-from hms_svc.template import TemplateError, fill_text
+from hms_svc.evidence import Evidence, Unaskable
 
 TIMEOUT_SECONDS = 2.0
+COMMAND_SECONDS = 5.0
+BODY_BYTES = 65_536
+SHOWN = 100
+WORST_GOOD_STATUS = 499
 
 
 class Question(NamedTuple):
-    """What to ask and the header expected in the answer (None: any good answer)."""
+    """What to ask for one effective document, or why that cannot be asked."""
 
-    address: HttpAddress
-    header: tuple[str, str] | None
+    evidence: Evidence
+    unaskable: str = ""
 
 
 class Answer(NamedTuple):
@@ -29,33 +34,89 @@ class Answer(NamedTuple):
     words: str
 
 
-def question(address: HttpAddress, header: tuple[str, str] | None, document: dict[str, Any]) -> Question:
-    """The question for one effective document. A gap the document has no value for leaves nothing to compare."""
-    if header is None:
-        return Question(address, None)
-    name, value = header
+def question(evidence: Evidence, values: dict[str, Any], conf: str) -> Question:
+    """The question for one effective document; `conf` is the path that stands for {conf} in a command."""
     try:
-        return Question(address, (name, fill_text(value, document)))
-    except TemplateError:
-        return Question(address, None)
+        return Question(evidence.filled(values, conf))
+    except Unaskable as error:
+        return Question(evidence, str(error))
 
 
 def ask(asked: Question) -> Answer:
-    """One request over a connection of its own; blocks up to `TIMEOUT_SECONDS`, so ask from an errand."""
+    """Ask once, over a connection or by a process of its own; blocks for seconds, so ask from an errand."""
+    evidence = asked.evidence
+    if asked.unaskable:
+        return Answer(False, True, asked.unaskable)
+    if evidence.tcp:
+        return _connect(*evidence.tcp)
+    return _get(evidence.url, evidence) if evidence.url else _run(evidence.command)
+
+
+def _connect(host: str, port: int) -> Answer:
     try:
-        response = http.get(asked.address, asked.address.path, {}, TIMEOUT_SECONDS, 0)
+        tcp.connect(host, port, TIMEOUT_SECONDS).close()
+    except OSError as error:
+        return Answer(False, False, f"no connection to {host}:{port}: {error}")
+    return Answer(True, True, f"{host}:{port} accepts connections")
+
+
+def _run(argv: tuple[str, ...]) -> Answer:
+    """A command that fails is an answer: it was asked, and it said no."""
+    try:
+        result = command.run(argv, COMMAND_SECONDS)
+    except OSError as error:
+        return Answer(False, True, f"cannot run the probe {argv[0]}: {error.strerror}")
+    if result.code is None:
+        return Answer(False, True, f"no verdict of the probe {argv[0]} within {COMMAND_SECONDS:g} s")
+    return Answer(result.code == 0, True, result.words or f"the probe {argv[0]} ends with {result.code}")
+
+
+def _get(url: HttpAddress, evidence: Evidence) -> Answer:
+    limit = 0 if evidence.body is None else BODY_BYTES
+    try:
+        response = http.get(url, url.path, {}, TIMEOUT_SECONDS, limit)
     except http.HttpError as error:
         return Answer(False, False, f"no answer from the probe: {error}")
-    return judge(asked, response)
+    return judge(evidence, response)
 
 
-def judge(asked: Question, response: http.Response) -> Answer:
-    """Compare an answer with what is expected."""
-    if asked.header is None:
-        return Answer(response.status < 500, True, f"the probe answers status {response.status}")
-    name, expected = asked.header
+def judge(evidence: Evidence, response: http.Response) -> Answer:
+    """Compare an answer with what is expected; all that is must be there."""
+    asks_more = evidence.header is not None or evidence.body is not None
+    ranges = evidence.status or (() if asks_more else ((100, WORST_GOOD_STATUS),))
+    if ranges and not any(low <= response.status <= high for low, high in ranges):
+        return Answer(False, True, f"the probe answers status {response.status}{_expected(evidence.status)}")
+    for missing in (_header(evidence, response), _body(evidence, response)):
+        if missing:
+            return Answer(False, True, f"{missing} (status {response.status})")
+    return Answer(True, True, _seen(evidence, response))
+
+
+def _expected(ranges: tuple[tuple[int, int], ...]) -> str:
+    words = ",".join(f"{low}" if low == high else f"{low}-{high}" for low, high in ranges)
+    return f", expected {words}" if words else ""
+
+
+def _header(evidence: Evidence, response: http.Response) -> str:
+    if evidence.header is None:
+        return ""
+    name, expected = evidence.header
     found = response.headers.get(name)
     if found == expected:
-        return Answer(True, True, f"{name}: {found}")
-    shown = "no such header" if found is None else repr(found[:100])
-    return Answer(False, True, f"the probe shows {shown} for {name}, expected {expected!r} (status {response.status})")
+        return ""
+    shown = "no such header" if found is None else repr(found[:SHOWN])
+    return f"the probe shows {shown} for {name}, expected {expected!r}"
+
+
+def _body(evidence: Evidence, response: http.Response) -> str:
+    """The body itself is not repeated: it may hold anything."""
+    if evidence.body is None or evidence.body.encode() in response.body:
+        return ""
+    return f"the probe's answer does not contain {evidence.body[:SHOWN]!r}"
+
+
+def _seen(evidence: Evidence, response: http.Response) -> str:
+    header = f"{evidence.header[0]}: {evidence.header[1]}" if evidence.header else ""
+    body = f"contains {evidence.body[:SHOWN]!r}" if evidence.body is not None else ""
+    status = "" if (header or body) and not evidence.status else f"the probe answers status {response.status}"
+    return ", ".join(filter(None, (status, header, body)))
