@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 DATA ?= hms-data
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test fuzz lint lock clean
+.PHONY: help venv demo up test fuzz thorough bench-sidecar lint lock clean
 
 help: ## Show this help
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 venv: $(VENV)/.installed ## Make the virtual environment, from the hashed lock
 
@@ -36,6 +36,12 @@ test: venv ## Run everything: lint, types, import order, schema check, tests
 
 fuzz: venv ## Ask the whole API more than 20,000 times, as each role: some ten minutes
 	@HMS_FUZZ_EXAMPLES=60 $(BIN)/python -m pytest -p no:xdist -s tests/mgt/test_schemathesis.py
+
+thorough: venv ## Test the sidecar at full scale: every kill point, a million mutations, a day of traffic
+	@HMS_THOROUGH=1 $(BIN)/python -m pytest -p no:xdist -o timeout=5400 tests/svc tests/svc_io
+
+bench-sidecar: venv ## Measure what the sidecar costs, beside its floors
+	@$(BIN)/python benchmarks/sidecar.py
 
 lint: venv ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix .

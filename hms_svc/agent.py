@@ -13,22 +13,27 @@ from collections.abc import Callable
 from typing import Any
 
 from hms_svc.applier import Applier
-from hms_svc.clock import REAL, Clock
+from hms_svc.aside import Aside
+from hms_svc.base_copy import BaseCopy
+from hms_svc.candidate import Candidate
+from hms_svc.clock import REAL, Clock, boot_id, next_tick
 from hms_svc.desired import Desired
 from hms_svc.errand import Bell
 from hms_svc.hearing import Hearing
 from hms_svc.journal import JournalFile
+from hms_svc.keyring import Keyring
 from hms_svc.ledger import Ledger
 from hms_svc.link import Link
+from hms_svc.listener import Listener
 from hms_svc.log import emit
 from hms_svc.merge import digest
+from hms_svc.recovery import recover
 from hms_svc.report import Reporter, State
 from hms_svc.settings import Settings
 from hms_svc.source import Source
+from hms_svc.timekeeper import Jump, Timekeeper
 from hms_svc.watch import Watch
-from hms_svc.wire import Trust
 
-LONGEST_SLEEP_SECONDS = 1.0
 ONCE_SECONDS = 60.0
 AFTER_ERROR_SECONDS = 1.0
 
@@ -36,24 +41,40 @@ AFTER_ERROR_SECONDS = 1.0
 class Agent:
     """One instance's agent."""
 
-    def __init__(self, settings: Settings, trust: Trust, clock: Clock = REAL) -> None:
+    def __init__(self, settings: Settings, keyring: Keyring, bell: Bell, link: Link, clock: Clock = REAL) -> None:
         self._settings = settings
-        self._clock = clock
-        self._bell = Bell()
+        self._keyring = keyring
+        self._bell = bell
+        self._link = link
         self._stopping = False
         self._error = ""
         store = JournalFile(settings.state, settings.tenant, settings.service, settings.version)
-        journal, refused, spoilt = store.load(trust)
+        journal, refused, spoilt = store.load(keyring.trust)
         if spoilt:
             emit("journal_moved_aside", detail=spoilt)
+        beside = BaseCopy(settings.conf)
+        recover(journal, beside, settings.conf, spoilt=bool(spoilt))
+        self._faces = clock
+        self._keeper = Timekeeper(*clock.read(), boot_id(), journal.seen)
+        # Everybody but the timekeeper goes by the judged time.
+        self._clock = clock = Clock(clock.now, lambda: self._keeper.at(self._faces.now()))
+        self._journal = journal
+        self._jump_told: Jump | None = None
+        self._named: Candidate | None = None  # what is in effect, and its digest
+        self._name = digest({})
+        self._listener = Listener(settings)
+        self._ready: list[int] = []  # descriptors on which something waits
+        self._began = self._turned = clock.now()
         self._desired = Desired(settings.service, settings.version, settings.instance, clock.wall())
-        self._desired.restore(journal.revision, journal.patches, complete=journal.complete)
+        self._desired.restore(journal.revision, journal.patches, journal.latches, complete=journal.complete)
         self._reporter = Reporter(_who(settings))
-        self._link = Link(settings, self._bell)
         self._source = Source(settings, self._bell, self._link)
-        self._hearing = Hearing(settings.tenant, trust, self._desired, self._link, self._source, self._reporter)
-        self._watch = Watch(settings.conf, tuple(target for _, target in settings.render), journal, store)
-        ledger = Ledger(journal, store, self._reporter)
+        self._hearing = Hearing(
+            settings.tenant, keyring.trust, self._desired, self._link, self._source, self._reporter, self._keeper
+        )
+        aside = Aside(settings.state)
+        self._watch = Watch(settings.conf, tuple(target for _, target in settings.render), journal, aside)
+        self._ledger = ledger = Ledger(journal, store, self._reporter, beside)
         self._applier = Applier(settings, self._bell, clock, self._watch, ledger)
         for refusal in refused:
             self._hearing.refuse(refusal, clock.now())
@@ -64,7 +85,8 @@ class Agent:
         emit("started", instance=self._settings.instance, revision=self._desired.revision)
         while not self._stopping:
             self._safely(self._turn)
-            self._sleep()
+            self._safely(self._answer)
+            self._safely(self._sleep)
         self._farewell()
 
     def run_once(self) -> bool:
@@ -73,19 +95,51 @@ class Agent:
         deadline = self._clock.now() + ONCE_SECONDS
         while not self._stopping and self._clock.now() < deadline:
             self._safely(self._turn)
+            self._safely(self._answer)
             if self._arrived():
                 break
-            self._sleep()
+            self._safely(self._sleep)
+        self._listener.close()
         return self._source.answered and self._applier.phase == "steady" and self._tell(bye=False)
 
     def _turn(self) -> None:
         """Own timers first: an ended window goes before anybody is asked anything."""
+        self._look_at_the_clock()
         self._applier.step(self._desired.wanted(self._clock.wall()))
-        if self._hearing.listen(self._clock.now(), self._clock.wall()):
+        dropped = self._look_at_the_keys()
+        if self._hearing.listen(self._clock.now()) or dropped:
             self._applier.hold(self._desired.revision, self._desired.patches)
             self._applier.step(self._desired.wanted(self._clock.wall()))
         if self._reporter.due(self._state(), self._clock.now()):
             self._tell(bye=False)
+        self._turned = self._clock.now()
+
+    def _answer(self) -> None:
+        """Tell those who ask how we are."""
+        self._listener.serve(self._ready, self._clock.now(), self.view)
+
+    def _look_at_the_keys(self) -> bool:
+        """Go by other keys when the trust file has moved on; whether patches were dropped for that."""
+        now = self._clock.now()
+        return self._keyring.look(now, self._clock.wall()) and self._hearing.believe(self._keyring.trust, now)
+
+    def _look_at_the_clock(self) -> None:
+        now, wall = self._faces.read()
+        self._keeper.tick(now, wall)
+        self._journal.seen = self._keeper.seen(now)
+        jump = self._keeper.jump
+        if jump is not None and jump != self._jump_told:
+            known = self._jump_told is not None and jump.now == self._jump_told.now
+            self._jump_told = jump
+            event = "clock_settled" if known else "clock_jumped"
+            emit(event, seconds=round(jump.seconds, 3), judge=jump.judge, detail=jump.words())
+
+    def _trouble(self) -> str:
+        """What people should know: why files cannot be as wanted, and what the clock does to windows."""
+        now = self._clock.now()
+        early = self._desired.ended_early(self._keeper.at(now))
+        gone = f"clock: {early} ended early by a clock set forward, and do not begin again here" if early else ""
+        return "; ".join(filter(None, (self._applier.trouble(), self._keyring.trouble, self._keeper.words(now), gone)))
 
     def _safely(self, work: Callable[[], object]) -> None:
         """A mistake of ours must not leave a window open: say it once and go on."""
@@ -103,34 +157,63 @@ class Agent:
         poll.register(self._bell.reader, select.POLLIN)
         if (listener := self._link.listener) is not None:
             poll.register(listener, select.POLLIN)
-        if not self._stopping:
-            poll.poll(max(0.0, self._next_wake()) * 1000 + 1)
-        self._bell.hush()
+        self._listener.register(poll, self._clock.now())
+        while not self._stopping:
+            self._ready = [fd for fd, _ in poll.poll(max(0.0, self._next_wake()) * 1000 + 1)]
+            if self._ready != [listener] or self._link.speaks(self._clock.now()):
+                break
+        if self._bell.reader in self._ready:
+            self._bell.hush()
 
     def _next_wake(self) -> float:
         """Seconds until the next thing is due. At most one, so a stepped clock is noticed."""
         now, wall = self._clock.now(), self._clock.wall()
-        times = [self._applier.wake_at(), self._link.wake_at(), self._source.wake_at()]
+        times = [self._applier.wake_at(), self._link.wake_at(), self._source.wake_at(), self._listener.wake_at()]
         if self._link.up:
             times.append(self._reporter.wake_at())
         spans = [at - now for at in times if at is not None]
         edge = self._desired.next_edge(wall)
         if edge is not None:
             spans.append(edge - wall)
-        return min(*spans, LONGEST_SLEEP_SECONDS)
+        return min(*spans, next_tick(now) - now)
 
     def _state(self) -> State:
         effective = self._applier.effective
+        if effective is not self._named:
+            self._named, self._name = effective, effective.digest if effective else digest({})
         return State(
             revision=self._desired.revision,
             active=effective.ids if effective else (),
-            digest=effective.digest if effective else digest({}),
+            digest=self._name,
             phase=self._applier.phase,
             failed=self._applier.failures(),
-            trouble=self._applier.trouble(),
+            trouble=self._trouble(),
+            clock=self._keeper.report(),
             drift=self._watch.drift(self._clock.now()),
             stale=self._desired.stale(self._clock.wall()),
         )
+
+    def view(self, each: bool) -> dict[str, Any]:  # noqa: FBT001 - called by position, through the listener
+        """The agent's account of itself, for whoever asks; with each patch or without."""
+        from hms_svc import view  # noqa: PLC0415 - nobody may ever ask
+
+        now, wall = self._clock.now(), self._clock.wall()
+        running = view.Running(
+            up_for=now - self._began,
+            failing_for=now - self._turned,
+            error=self._error,
+            link_up=self._link.up,
+            reconnects=max(0, self._link.subscriptions - 1),
+            word_age=self._desired.word_age(wall),
+            answered=self._source.answered,
+            in_effect=self._applier.effective is not None,
+            last_apply=self._applier.last_apply,
+            attempts=self._ledger.attempts,
+            receipts=self._reporter.told,
+            refused=self._reporter.counted,
+        )
+        whole = view.of_running(self._settings, self._desired, self._journal, self._state(), running, wall)
+        return whole | view.each(self._desired, self._journal, wall) if each else whole
 
     def _tell(self, *, bye: bool) -> bool:
         if not self._link.up:
@@ -148,8 +231,10 @@ class Agent:
         return self._source.idle and self._applier.phase != "applying"
 
     def _farewell(self) -> None:
+        self._safely(self._applier.leave)
         self._safely(lambda: self._tell(bye=True))
         self._link.close()
+        self._listener.close()
         emit("stopped", instance=self._settings.instance)
 
     def _arm(self) -> None:

@@ -7,17 +7,27 @@ signatures.
 from hms_svc.desired import Desired
 from hms_svc.link import Link
 from hms_svc.log import emit
-from hms_svc.messages import Patch, read_message
+from hms_svc.messages import Heartbeat, Patch, entry, read_entry, read_message
+from hms_svc.muffler import Muffler
 from hms_svc.report import Reporter
 from hms_svc.source import Source
-from hms_svc.wire import Refused, Trust
+from hms_svc.timekeeper import Timekeeper
+from hms_svc.trust import Trust
+from hms_svc.wire import Refused
 
 
 class Hearing:
-    """The control plane's side of the agent. `now` is the monotonic clock, `wall` the time of day."""
+    """The control plane's side of the agent. `now` is the monotonic clock."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - the one place where these meet
-        self, tenant: str, trust: Trust, desired: Desired, link: Link, source: Source, reporter: Reporter
+        self,
+        tenant: str,
+        trust: Trust,
+        desired: Desired,
+        link: Link,
+        source: Source,
+        reporter: Reporter,
+        keeper: Timekeeper,
     ) -> None:
         self._tenant = tenant
         self._trust = trust
@@ -25,28 +35,38 @@ class Hearing:
         self._link = link
         self._source = source
         self._reporter = reporter
+        self._keeper = keeper
         self._head_asked_for = 0
         self._known = self._mine()
+        self._stale = False
+        self._muffler = Muffler()
 
-    def listen(self, now: float, wall: float) -> bool:
+    def listen(self, now: float) -> bool:
         """Take in whatever has arrived and ask for what is missing; True when the held patches changed."""
         before = self._desired.revision, self._desired.complete
         subscriptions = self._link.subscriptions
         # Read before judging silence: after a pause of our own the answers are waiting in the socket.
         for raw in self._link.receive(now):
-            self._take(raw, now, wall)
+            self._take(raw, now)
         self._link.tend(now)
         if self._link.subscriptions != subscriptions:
             self._reporter.hurry()
-        self._ask(now, wall)
+        self._ask(now)
         changed = before != (self._desired.revision, self._desired.complete)
         if changed:
-            self._greet(now, wall)
+            self._greet(now, self._keeper.at(now))
+        self._tell_staleness(self._keeper.at(now))
         return changed
 
-    def _ask(self, now: float, wall: float) -> None:
+    def _tell_staleness(self, wall: float) -> None:
+        """Say once that nothing fresh and signed comes any more, and once that it does again."""
+        if (stale := self._desired.stale(wall)) != self._stale:
+            self._stale = stale
+            emit("stale" if stale else "fresh", revision=self._desired.revision)
+
+    def _ask(self, now: float) -> None:
         if (found := self._source.arrived()) is not None:
-            self._take(found, now, wall)
+            self._take(found, now)
             self._source.settle(now, behind=self._desired.behind)
         if self._desired.behind and self._desired.head != self._head_asked_for:
             self._source.hasten(now)
@@ -54,21 +74,46 @@ class Hearing:
         if self._source.due(now):
             found = self._source.ask_redis(now)
             if found is not None:
-                self._take(found, now, wall)
+                self._take(found, now)
             if found is None or self._desired.behind:
                 self._source.ask_mgt()
             self._source.settle(now, behind=self._desired.behind)
 
-    def _take(self, raw: bytes, now: float, wall: float) -> None:
+    def _take(self, raw: bytes, now: float) -> None:
         try:
-            self._desired.hear(read_message(raw, self._trust, self._tenant), wall)
+            message = read_message(raw, self._trust, self._tenant)
+            if isinstance(message, Heartbeat) or message.kind == "delta":  # a snapshot may be old
+                self._keeper.hear(message.issued, now)
+            self._desired.hear(message, self._keeper.at(now))
         except Refused as refusal:
             self.refuse(refusal, now)
 
+    def believe(self, trust: Trust, now: float) -> bool:
+        """Go by these keys from now on, for what is held as well; True when patches were dropped for that.
+
+        A patch whose decision no longer verifies goes at once, as it would at a restart. The snapshot is asked for in
+        any case: what was refused a moment ago may be right by the new keys.
+        """
+        self._trust = trust
+        kept = {}
+        for patch in self._desired.patches.values():
+            try:
+                kept[patch.id] = read_entry(
+                    entry(patch.order, patch.admit_below, patch.envelope), trust, patch.tenant, patch.service
+                )
+            except Refused as refusal:
+                self.refuse(refusal, now)
+        dropped = len(kept) < len(self._desired.patches)
+        self._desired.doubt(kept)
+        self._known = self._mine()
+        self._source.hasten(now)
+        return dropped
+
     def refuse(self, refusal: Refused, now: float) -> None:
-        """Count and log it."""
+        """Count it, and log it unless the same has been logged often enough."""
         self._reporter.refused(refusal.reason, now)
-        emit("refused", reason=refusal.reason, detail=refusal.detail)
+        if (more := self._muffler.pass_on(refusal.reason, now)) is not None:
+            emit("refused", reason=refusal.reason, detail=refusal.detail, **more)
 
     def _mine(self) -> set[int]:
         return {patch.id for patch in self._desired.patches.values() if self._desired.mine(patch)}

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from hms_svc.clock import next_tick
 from hms_svc.wire import rfc3339
 
 PERIOD_SECONDS = 5.0
@@ -31,6 +32,7 @@ class State(NamedTuple):
     trouble: str
     drift: tuple[str, ...]
     stale: bool
+    clock: Mapping[str, Any] = {}  # jumps and skew, where there were any
 
 
 class Reporter:
@@ -40,6 +42,7 @@ class Reporter:
         self._who = dict(who)
         self._receipts: list[dict[str, Any]] = []
         self._refused: dict[str, int] = {}
+        self.told: dict[str, int] = {}  # how many receipts of each stage there were
         self._said: tuple[Any, ...] = ()
         self._due = 0.0
         self._not_before = 0.0
@@ -49,12 +52,26 @@ class Reporter:
         for patch_id in ids:
             note = {"patch_id": patch_id, "stage": stage, "at": rfc3339(at), "detail": detail[:DETAIL_CHARS]}
             self._receipts.append(note)
+            self.told[stage] = self.told.get(stage, 0) + 1
         del self._receipts[:-MOST_RECEIPTS]
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """The receipts that were not delivered yet, the newest last."""
+        return list(self._receipts)
+
+    def restore(self, receipts: Iterable[dict[str, Any]]) -> None:
+        """Take up receipts of an earlier run that may not have been delivered; one too many does no harm."""
+        self._receipts[:0] = receipts
 
     def refused(self, reason: str, clock: float) -> None:
         """Count a refusal (monotonic); a report tells of it soon."""
         self._refused[reason] = self._refused.get(reason, 0) + 1
         self._due = min(self._due, clock + REFUSAL_SECONDS)
+
+    @property
+    def counted(self) -> Mapping[str, int]:
+        """How many messages were refused, by reason."""
+        return self._refused
 
     def wake_at(self) -> float:
         """When the next report is due even if nothing changes (monotonic)."""
@@ -93,7 +110,7 @@ class Reporter:
         """The last report reached Redis: its receipts are told (monotonic)."""
         del self._receipts[:MOST_RECEIPTS_AT_ONCE]
         self._said = _summary(state)
-        self._due = clock + PERIOD_SECONDS
+        self._due = next_tick(clock + PERIOD_SECONDS - 1)
 
     def hurry(self) -> None:
         """Somebody new is listening: do not wait with the next report."""

@@ -5,12 +5,12 @@ both. The table is also the text of `--help`, so the two cannot drift apart. arg
 together they would cost every pod most of a megabyte for forty lines of work.
 """
 
-import os
-import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from hms_svc.address import HttpAddress, RedisAddress, SettingsError, http_address, redis_address
+from hms_svc import evidence, values
+from hms_svc.address import HttpAddress, RedisAddress, SettingsError, TlsFiles, http_address
+from hms_svc.evidence import Evidence
 
 
 class Row(NamedTuple):
@@ -38,10 +38,15 @@ TABLE = (
     Row(
         "HMS_REDIS_URL",
         "redis://127.0.0.1:6379/0",
-        "redis://[user:pass@]host:port/db, rediss://, unix:///path",
+        "redis://[user:pass@]host:port/db, rediss://, unix:///path, redis+sentinel://h1,h2/master, redis+cluster://h1,h2",
     ),
+    Row("HMS_REDIS_URL_FILE", "", "file that holds HMS_REDIS_URL, read again for each connection"),
     Row("HMS_MGT_URL", "", "control plane, asked over HTTP when Redis has no snapshot or is down"),
+    Row("HMS_TLS_CA", "", "PEM file of the CAs that Redis and MGT are verified with, instead of the system's"),
+    Row("HMS_TLS_CERT", "", "PEM file of our own certificate, for a Redis or an MGT that asks for one"),
+    Row("HMS_TLS_KEY", "", "PEM file of its key, where the certificate's file does not hold it"),
     Row("HMS_TOKEN", "", "bearer token for HMS_MGT_URL (prefer the variable: flags show in `ps`)"),
+    Row("HMS_TOKEN_FILE", "", "file that holds HMS_TOKEN, read again for each request"),
     Row("HMS_RENDER", "", "files rendered beside conf.yml: template:target[,template:target]"),
     Row("HMS_CHECK", "", "command run on the candidate, e.g. `nginx -t -q -c {rendered}`; also {conf}"),
     Row("HMS_PIDFILE", "", "pid file of the served process"),
@@ -49,8 +54,14 @@ TABLE = (
     Row("HMS_SIGNAL", "HUP", "signal that makes the process reload"),
     Row("HMS_RELOAD", "", "command that makes the process reload, instead of a signal"),
     Row("HMS_PROBE_URL", "", "asked after a reload until it answers with the new configuration"),
+    Row("HMS_PROBE_STATUS", "", "which status counts, e.g. 200, 200-299 or 200,204"),
     Row("HMS_PROBE_HEADER", "", "what the answer must carry, e.g. `X-RPS-Limit: {{rate_limit_rps}}`"),
+    Row("HMS_PROBE_BODY", "", "text the answer must contain, e.g. `limit={{rate_limit_rps}}`"),
+    Row("HMS_PROBE_TCP", "", "instead of a URL: host:port that must accept a connection"),
+    Row("HMS_PROBE_COMMAND", "", "instead of a URL: command that must end with 0; {conf} is the file's path"),
     Row("HMS_CONFIRM_TIMEOUT", "10", "seconds a reload may take to show in the probe"),
+    Row("HMS_BAKE", "30", "seconds in effect without a break until files count as known to be good"),
+    Row("HMS_LISTEN", "", "address:port where /livez, /readyz and /metrics are served, e.g. 0.0.0.0:9108"),
 )
 
 
@@ -74,41 +85,66 @@ class Settings(NamedTuple):
     process: str
     signal: int
     reload: tuple[str, ...]
-    probe: HttpAddress | None
-    probe_header: tuple[str, str] | None
+    probe: Evidence | None
     confirm_timeout: float
+    bake: float
+    listen: tuple[str, int] | None
+    tls: TlsFiles
+    redis_file: str
+    token_file: str
 
     @property
     def reloads(self) -> bool:
         """Whether anything has to be told that the file changed."""
         return bool(self.reload or self.pidfile or self.process)
 
+    def redis_now(self) -> RedisAddress:
+        """Redis' address for a new connection: `redis`, or what its file says by now; SettingsError when it cannot."""
+        return values.redis_in_file(self.redis_file, self.tls) if self.redis_file else self.redis
+
+    def token_now(self) -> str:
+        """The token for a new request: `token`, or what its file says by now; SettingsError when it cannot."""
+        return values.token_in_file(self.token_file) if self.token_file else self.token
+
 
 def read(environ: Mapping[str, str], arguments: Sequence[str] = ()) -> Settings:
     """Settings from the environment, overridden by flags; SettingsError names the first thing that is wrong."""
     given = _given(environ, arguments)
+    tls = values.tls_files(given)
+    redis_file, token_file = (values.path(name, given) for name in ("HMS_REDIS_URL_FILE", "HMS_TOKEN_FILE"))
     return Settings(
-        tenant=_identifier("TENANT", given),
-        service=_identifier("HMS_SERVICE", given),
-        version=_version(given),
+        tenant=values.identifier("TENANT", given),
+        service=values.identifier("HMS_SERVICE", given),
+        version=values.version(given),
         trust=given["HMS_TRUST"],
-        instance=_instance(given),
+        instance=values.instance(given),
         url=given["HMS_URL"],
-        conf=_absolute("HMS_CONF", given),
-        state=_absolute("HMS_STATE", given),
-        redis=redis_address("HMS_REDIS_URL", given["HMS_REDIS_URL"]),
-        mgt=_address("HMS_MGT_URL", given),
-        token=_token(given),
-        render=_pairs("HMS_RENDER", given),
-        check=_command("HMS_CHECK", given),
+        conf=values.absolute("HMS_CONF", given),
+        state=values.absolute("HMS_STATE", given),
+        redis=values.redis_in_file(redis_file, tls) if redis_file else values.redis(given["HMS_REDIS_URL"], tls),
+        mgt=http_address("HMS_MGT_URL", given["HMS_MGT_URL"], tls) if given["HMS_MGT_URL"] else None,
+        token=values.token_in_file(token_file) if token_file else values.token("HMS_TOKEN", given["HMS_TOKEN"]),
+        render=values.pairs("HMS_RENDER", given),
+        check=values.command("HMS_CHECK", given),
         pidfile=given["HMS_PIDFILE"],
         process=given["HMS_PROCESS"],
-        signal=_signal(given),
-        reload=_command("HMS_RELOAD", given),
-        probe=_address("HMS_PROBE_URL", given),
-        probe_header=_header(given),
-        confirm_timeout=_seconds("HMS_CONFIRM_TIMEOUT", given),
+        signal=values.signal_number(given),
+        reload=values.command("HMS_RELOAD", given),
+        probe=evidence.read(given, values.command("HMS_PROBE_COMMAND", given)),
+        confirm_timeout=values.seconds("HMS_CONFIRM_TIMEOUT", given),
+        bake=values.seconds("HMS_BAKE", given),
+        listen=values.listen(given),
+        tls=tls,
+        redis_file=redis_file,
+        token_file=token_file,
     )
+
+
+def state_directory(environ: Mapping[str, str], arguments: Sequence[str] = ()) -> str:
+    """HMS_STATE alone: asking an agent how it is needs no more."""
+    row = next(row for row in TABLE if row.env == "HMS_STATE")
+    value = _flags(arguments).get(row.flag) or environ.get(row.env) or row.default
+    return values.absolute("HMS_STATE", {"HMS_STATE": value or ""})
 
 
 def _given(environ: Mapping[str, str], arguments: Sequence[str]) -> dict[str, str]:
@@ -119,6 +155,9 @@ def _given(environ: Mapping[str, str], arguments: Sequence[str]) -> dict[str, st
         if value is None:
             raise SettingsError(f"{row.env} (or {row.flag}) is required: {row.words}")
         found[row.env] = value
+    for name in ("HMS_REDIS_URL", "HMS_TOKEN"):
+        if found[f"{name}_FILE"] and (flags.get(Row(name, "", "").flag) or environ.get(name)):
+            raise SettingsError(f"{name} and {name}_FILE: set one of them")
     return found
 
 
@@ -129,7 +168,7 @@ def _flags(arguments: Sequence[str]) -> dict[str, str]:
     for argument in waiting:
         name, equals, value = argument.partition("=")
         if name not in known:
-            raise SettingsError(f"{name}: there is no such flag; `hms-svc run --help` lists them")
+            raise SettingsError(f"{name}: there is no such flag; {_meant(name, known)}")
         try:
             flags[name] = value if equals else next(waiting)
         except StopIteration:
@@ -137,95 +176,8 @@ def _flags(arguments: Sequence[str]) -> dict[str, str]:
     return flags
 
 
-def _identifier(name: str, given: Mapping[str, str]) -> str:
-    text = given[name]
-    plain = text.replace("-", "").replace("_", "")
-    # The name becomes part of Redis keys and channels, where `*`, `?`, `[` and `:` would reach other tenants.
-    if not (plain.isascii() and plain.isalnum() and text[0].isalnum() and len(text) <= 63):
-        raise SettingsError(f"{name}={text!r}: letters, digits, `-` and `_` only, a letter or digit first, at most 63")
-    return text
+def _meant(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for those who mistyped
 
-
-def _instance(given: Mapping[str, str]) -> str:
-    text = given["HMS_INSTANCE"]
-    return os.uname().nodename if text == "@hostname" else text
-
-
-def _version(given: Mapping[str, str]) -> str:
-    from hms_svc.selector import Version  # noqa: PLC0415 - `--help` needs no parser
-
-    text = given["HMS_VERSION"]
-    try:
-        Version.parse(text)
-    except ValueError as error:
-        raise SettingsError(f"HMS_VERSION={text!r}: {error}") from None
-    return text
-
-
-def _absolute(name: str, given: Mapping[str, str]) -> str:
-    return os.path.abspath(given[name])  # noqa: PTH100 - pathlib costs a megabyte
-
-
-def _token(given: Mapping[str, str]) -> str:
-    token = given["HMS_TOKEN"]
-    if not (token.isascii() and token.isprintable()) or " " in token:
-        raise SettingsError("HMS_TOKEN: visible ASCII without spaces only")
-    return token
-
-
-def _pairs(name: str, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for item in filter(None, given[name].split(",")):
-        template, _, target = item.strip().partition(":")
-        if not template or not target:
-            raise SettingsError(
-                f"{name}={item!r}: write template:target, e.g. /etc/hms/nginx.conf.tmpl:/etc/nginx/nginx.conf"
-            )
-        pairs.append((os.path.abspath(template), os.path.abspath(target)))  # noqa: PTH100 - as above
-    return tuple(pairs)
-
-
-def _command(name: str, given: Mapping[str, str]) -> tuple[str, ...]:
-    if not given[name]:
-        return ()
-    import shlex  # noqa: PLC0415 - only for those who set a command
-
-    try:
-        return tuple(shlex.split(given[name]))
-    except ValueError as error:
-        raise SettingsError(f"{name}={given[name]!r}: {error}") from None
-
-
-def _signal(given: Mapping[str, str]) -> int:
-    text = given["HMS_SIGNAL"].upper()
-    name = text if text.startswith("SIG") else f"SIG{text}"
-    number = int(text) if text.isdigit() else getattr(signal, name, 0)
-    if not 0 < number < signal.NSIG or number in (signal.SIGKILL, signal.SIGSTOP):
-        raise SettingsError(f"HMS_SIGNAL={given['HMS_SIGNAL']!r}: a signal name such as HUP or USR1")
-    return int(number)
-
-
-def _header(given: Mapping[str, str]) -> tuple[str, str] | None:
-    text = given["HMS_PROBE_HEADER"]
-    if not text:
-        return None
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise SettingsError(f"HMS_PROBE_HEADER={text!r}: write `Name: value`")
-    if not given["HMS_PROBE_URL"]:
-        raise SettingsError("HMS_PROBE_HEADER needs HMS_PROBE_URL: there is no answer to look at")
-    return name.strip().lower(), value.strip()
-
-
-def _seconds(name: str, given: Mapping[str, str]) -> float:
-    try:
-        value = float(given[name])
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 600:
-        raise SettingsError(f"{name}={given[name]!r}: seconds, above 0 and at most 600")
-    return value
-
-
-def _address(name: str, given: Mapping[str, str]) -> HttpAddress | None:
-    return http_address(name, given[name]) if given[name] else None
+    alike = get_close_matches(name, sorted(known), 1, 0.6)
+    return f"did you mean {alike[0]}?" if alike else "`hms-svc run --help` lists them"

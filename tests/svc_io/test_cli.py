@@ -1,13 +1,19 @@
 """The command line: it teaches, it names what is wrong, and its exit codes mean something."""
 
+import os
+import re
 import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from hms_svc.settings import TABLE
 
-from .rig import INSTANCE, Acks, Agent, Control, Nginx, free_port, until
+from .rig import INSTANCE, Acks, Agent, Control, Nginx, free_port
 
 
 def test_help_teaches(agent: Agent) -> None:
@@ -15,8 +21,29 @@ def test_help_teaches(agent: Agent) -> None:
     assert (top.returncode, run.returncode) == (0, 0)
     assert "exit codes" in top.stdout
     for row in TABLE:
-        assert row.env in run.stdout
-        assert row.flag in run.stdout
+        assert run.stdout.count(f"  {row.env}, {row.flag}\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("run", "--help"), ("check", "-h"), ("status", "--help"), ("help", "run")]
+)
+def test_help_fits_a_terminal_and_needs_no_setting(agent: Agent, words: tuple[str, ...]) -> None:
+    agent.environment = {name: agent.environment[name] for name in ("PATH", "PYTHONPATH")}
+    result = agent.run(*words)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    if len(words) > 1:
+        assert "exit 0" in result.stdout
+
+
+def test_a_mistyped_flag_is_told_the_right_one(agent: Agent) -> None:
+    assert "did you mean --redis-url?" in agent.run("run", "--redisurl", "x").stderr
+    assert "lists them" in agent.run("run", "--qqqqqqqqqq", "x").stderr
+
+
+def test_a_reader_that_has_gone_is_no_traceback(agent: Agent) -> None:
+    agent.wrapper = ["sh", "-c", '"$@" | true', "sh"]
+    assert agent.run("run", "--help").stderr == ""
 
 
 def test_no_command_is_a_usage_error_with_the_help(agent: Agent) -> None:
@@ -44,6 +71,9 @@ def test_no_command_is_a_usage_error_with_the_help(agent: Agent) -> None:
         ("HMS_PROBE_HEADER", "X-Limit: 1"),
         ("HMS_CONFIRM_TIMEOUT", "soon"),
         ("HMS_STATE", "/proc/nowhere"),
+        ("HMS_LISTEN", "9108"),
+        ("HMS_LISTEN", "somewhere.example:9108"),
+        ("HMS_LISTEN", "127.0.0.1:70000"),
     ],
 )
 def test_a_bad_setting_is_one_line_that_names_it(agent: Agent, name: str, value: str) -> None:
@@ -61,38 +91,12 @@ def test_a_flag_wins_over_its_variable(agent: Agent) -> None:
     assert "--nonsense" in agent.run("run", "--nonsense", "1").stderr
 
 
-def test_check_finds_everything_in_place(nginx_agent: Agent, control: Control) -> None:
-    control.put(1, {"rate_limit_rps": 200})
-    result = nginx_agent.run("check")
-    assert result.returncode == 0, result.stdout
-    names = [line.split()[1] for line in result.stdout.splitlines()]
-    assert names == ["conf", "state", "trust", "render", "process", "redis", "mgt", "check", "probe"]
-    assert "a snapshot is there" in result.stdout
-
-
-def test_check_names_each_thing_that_is_missing(nginx_agent: Agent, nginx: Nginx) -> None:
-    nginx.stop()
-    nginx_agent.conf.unlink()
-    (nginx_agent.directory / "trust.json").write_text("{}")
-    dead = free_port()
-    nginx_agent.environment |= {
-        "HMS_REDIS_URL": f"redis://:hidden@127.0.0.1:{dead}/0",
-        "HMS_MGT_URL": f"http://127.0.0.1:{dead}",
-        "HMS_CHECK": "nginx -t -q -c /nowhere",
-        "HMS_STATE": "/proc/nowhere",
-    }
-    result = nginx_agent.run("check")
-    assert result.returncode == 1
-    failed = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("FAIL")]
-    assert failed == ["conf", "state", "trust", "render", "process", "redis", "mgt", "check", "probe"]
-    assert result.stdout.count("hint:") == len(failed)
-    assert "hidden" not in result.stdout
-
-
 def test_once_applies_reports_and_leaves(nginx_agent: Agent, nginx: Nginx, control: Control, acks: Acks) -> None:
     control.put(1, {"rate_limit_rps": 200})
     result = nginx_agent.run("run", "--once")
     assert result.returncode == 0, result.stderr
+    assert result.stdout == "hms-svc: in effect: revision 1, patches 1\n"
+    assert not (nginx_agent.state / "status.sock").exists()
     assert nginx.header() == "200"
     assert acks.last()["active"] == [1]
     assert acks.last()["bye"] is False
@@ -100,12 +104,18 @@ def test_once_applies_reports_and_leaves(nginx_agent: Agent, nginx: Nginx, contr
 
 def test_once_says_when_it_failed(nginx_agent: Agent, control: Control) -> None:
     control.put(1, {"rate_limit_rps": "none"})
-    assert nginx_agent.run("run", "--once").returncode == 1
+    result = nginx_agent.run("run", "--once")
+    assert result.returncode == 1
+    assert "patch 1 failed at checked: " in result.stdout
+    assert "invalid rate" in result.stdout
+    assert result.stdout.endswith("in effect: revision 1, the base without patches\n")
 
 
 def test_once_without_anybody_to_ask_fails(agent: Agent) -> None:
     agent.environment["HMS_REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
-    assert agent.run("run", "--once").returncode == 1
+    result = agent.run("run", "--once")
+    assert result.returncode == 1
+    assert "nobody answered with the stream" in result.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -129,27 +139,53 @@ def test_two_agents_do_not_share_a_state_directory(agent: Agent, acks: Acks) -> 
     assert "HMS_STATE" in result.stderr
 
 
-def test_it_sleeps_when_nothing_happens(agent: Agent, control: Control, acks: Acks) -> None:
-    agent.start()
-    control.put(1, {"rate_limit_rps": 200})
+def test_a_log_that_nobody_reads_keeps_nothing_from_working(agent: Agent, control: Control, acks: Acks) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    agent._process = subprocess.Popen(
+        agent.command("run"), env=agent.environment, stderr=writer, cwd=agent.directory, process_group=0
+    )
+    os.close(writer)
+    control.put(1, {"rate_limit_rps": 200}, end=time.time() + 2)
     acks.wait_active(1)
-    before = wakes(agent.pid), agent.log_path.read_text()
-    since = time.monotonic()
-    until(lambda: time.monotonic() - since > 2, "two seconds of nothing")
-    assert wakes(agent.pid) - before[0] < 20
-    assert agent.log_path.read_text() == before[1]
+    for _ in range(30):
+        control.send("garbage" * 1000)
+    acks.wait_active()
+    assert "rate_limit_rps: 50" in agent.conf.read_text()
+    os.close(reader)
+    assert agent.stop() == 0
 
 
-def wakes(pid: int) -> int:
-    with open(f"/proc/{pid}/status") as status:  # noqa: PTH123 - not a file one keeps
-        found = next(line for line in status if line.startswith("voluntary_ctxt_switches"))
-    return int(found.split()[1])
+def test_every_event_of_the_log_is_in_the_guide() -> None:
+    project = Path(__file__).parents[2]
+    guide = (project / "docs" / "sidecar.md").read_text()
+    source = "".join(path.read_text() for path in (project / "hms_svc").glob("*.py"))
+    named = re.findall(r'(?:emit|_say)\(\s*"([a-z_]+)"', source) + re.findall(r'event = "([a-z_]+)"', source)
+    assert len(named) > 20
+    assert [name for name in named if f"`{name}`" not in guide] == []
 
 
-def test_it_stays_small(agent: Agent, control: Control, acks: Acks) -> None:
-    agent.start()
-    control.put(1, {"rate_limit_rps": 200})
+BROKEN_SLEEP = """
+from hms_svc.__main__ import main
+from hms_svc.listener import Listener
+
+def register(self, poll, now):
+    raise TypeError("a mistake of ours")
+
+Listener.register = register
+main(["run"])
+"""
+
+
+def test_a_mistake_anywhere_in_the_loop_does_not_end_it(agent: Agent, control: Control, acks: Acks) -> None:
+    with agent.log_path.open("ab") as log:
+        agent._process = subprocess.Popen([sys.executable, "-c", BROKEN_SLEEP], env=agent.environment, stderr=log)
+    control.put(1, {"rate_limit_rps": 200}, end=time.time() + 3)
     acks.wait_active(1)
-    with open(f"/proc/{agent.pid}/smaps_rollup") as rollup:  # noqa: PTH123 - not a file one keeps
-        resident = next(int(line.split()[1]) for line in rollup if line.startswith("Rss"))
-    assert resident < 21 * 1024
+    acks.wait_active()
+    assert agent.stop() == 0
+    assert len(agent.events("error")) == 1

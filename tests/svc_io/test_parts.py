@@ -12,8 +12,8 @@ from typing import Protocol
 
 import pytest
 
-from hms_svc import command, conf_file, http, probe, process
-from hms_svc.address import HttpAddress, SettingsError, http_address, redis_address
+from hms_svc import command, conf_file, http, process
+from hms_svc.address import HttpAddress
 from hms_svc.errand import Bell, Errand
 from hms_svc.report import MOST_RECEIPTS, MOST_RECEIPTS_AT_ONCE, Reporter, State
 from hms_svc.settings import read
@@ -21,7 +21,7 @@ from hms_svc.settings import read
 from .rig import until
 
 STATE = State(1, (1,), "d", "steady", {}, "", (), False)
-ADDRESS = HttpAddress("127.0.0.1", 80, "/", False)
+ADDRESS = HttpAddress("127.0.0.1", 80, "/", None)
 
 
 # --- files
@@ -129,28 +129,7 @@ def test_an_errand_rings_when_it_is_done() -> None:
         bad.take()
 
 
-# --- addresses
-
-
-def test_redis_addresses() -> None:
-    assert redis_address("X", "redis://h") == ("h", 6379, "", False, "", "", 0)
-    assert redis_address("X", "rediss://:p%40:q@[::1]:7/3") == ("::1", 7, "", True, "", "p@:q", 3)
-    assert redis_address("X", "unix://u:p@/run/r.sock?db=2") == ("", 0, "/run/r.sock", False, "u", "p", 2)
-    assert redis_address("X", "redis://u:secret@h:1/2").shown == "redis://h:1/2"
-
-
-@pytest.mark.parametrize("url", ["", "h:1", "redis://", "redis://h:0", "redis://h:x", "redis://h/name"])
-def test_what_is_no_redis_address(url: str) -> None:
-    with pytest.raises(SettingsError, match="X"):
-        redis_address("X", url)
-
-
-def test_http_addresses() -> None:
-    assert http_address("X", "http://h/a?b=c") == ("h", 80, "/a?b=c", False)
-    assert http_address("X", "https://[::1]:8443") == ("::1", 8443, "", True)
-    for url in ("ftp://h", "http://", "http://me:pw@h", "http://h/a b", "http://h\r\nX: 1"):
-        with pytest.raises(SettingsError):
-            http_address("X", url)
+# --- settings
 
 
 def test_settings_have_sane_defaults() -> None:
@@ -170,7 +149,7 @@ class Canned:
         self._server = socket.create_server(("127.0.0.1", 0))
         self._answer, self._closes = answer, closes
         self._kept: list[socket.socket] = []
-        self.address = HttpAddress("127.0.0.1", self._server.getsockname()[1], "/x", False)
+        self.address = HttpAddress("127.0.0.1", self._server.getsockname()[1], "/x", None)
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -252,29 +231,6 @@ def test_a_server_that_says_nothing_is_given_up(serve: Serve) -> None:
     assert time.monotonic() - since < 2
 
 
-# --- the probe's judgement
-
-
-def test_the_header_decides_whatever_the_status() -> None:
-    asked = probe.question(ADDRESS, ("x-limit", "{{limit}}"), {"limit": 200})
-    assert probe.judge(asked, http.Response(503, {"x-limit": "200"}, b"")).matches
-    answer = probe.judge(asked, http.Response(200, {"x-limit": "50"}, b""))
-    assert not answer.matches
-    assert answer.answered
-    assert "expected '200'" in answer.words
-    assert "no such header" in probe.judge(asked, http.Response(200, {}, b"")).words
-
-
-def test_without_a_header_the_status_decides() -> None:
-    asked = probe.question(ADDRESS, None, {})
-    assert probe.judge(asked, http.Response(404, {}, b"")).matches
-    assert not probe.judge(asked, http.Response(502, {}, b"")).matches
-
-
-def test_a_gap_without_a_value_asks_for_any_good_answer() -> None:
-    assert probe.question(ADDRESS, ("x-limit", "{{limit}}"), {}).header is None
-
-
 # --- reports
 
 
@@ -326,7 +282,7 @@ def test_what_a_report_holds() -> None:
     report = json.loads(reporter.word(state, 0, bye=True))
     assert set(report) == {
         "v", "instance", "service", "version", "url", "revision", "active", "digest", "phase", "failed", "trouble",
-        "refused", "drift", "stale", "pid", "at", "receipts", "bye",
+        "refused", "drift", "stale", "clock", "pid", "at", "receipts", "bye",
     }  # fmt: skip
     assert report["at"] == "1970-01-01T00:00:00.000000Z"
     assert len(report["failed"][0]["detail"]) == len(report["receipts"][0]["detail"]) == 500

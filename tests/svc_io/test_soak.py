@@ -36,10 +36,10 @@ def size(agent: Agent) -> Size:
     value = {line.partition(":")[0]: line.split()[1] for line in status.splitlines() if len(line.split()) > 1}
     return Size(
         rss_kib=int(value["VmRSS"]),
-        descriptors=len(os.listdir(f"/proc/{agent.pid}/fd")),
+        descriptors=len(list(Path(f"/proc/{agent.pid}/fd").iterdir())),
         threads=int(value["Threads"]),
         journal=(agent.state / "journal.json").stat().st_size,
-        state_files=tuple(sorted(path.name for path in agent.state.iterdir())),
+        state_files=tuple(sorted(path.name for path in agent.state.iterdir() if not path.name.endswith(".hms-new"))),
         log_lines=len(agent.log_path.read_text().splitlines()),
     )
 

@@ -1,0 +1,18 @@
+"""The one output flag there is: `-o json`, for machines."""
+
+from collections.abc import Sequence
+
+from hms_svc.address import SettingsError
+
+
+def output_form(words: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether `-o json` is among the words, and the others."""
+    rest = list(words)
+    for index, word in enumerate(rest):
+        if word in ("-o", "--output", "-o=json", "--output=json", "-ojson"):
+            short = "json" in word
+            if not short and rest[index + 1 : index + 2] != ["json"]:
+                raise SettingsError("-o: `json` is the only other form there is")
+            del rest[index : index + (1 if short else 2)]
+            return True, rest
+    return False, rest

@@ -1,0 +1,201 @@
+"""What the agent costs, counted instead of timed: modules, wakes, syncs, and memory beside a bare interpreter's."""
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hms_svc import clock
+from hms_svc.connection import PONG, Connection
+
+from .rig import Acks, Agent, Control, until
+
+# Each of these was found to cost memory or start-up in every pod, and none is needed.
+HEAVY = """
+    argparse asyncio base64 concurrent contextvars copy dataclasses datetime decimal difflib email encodings.idna
+    encodings.punycode glob hashlib heapq hiredis html http inspect ipaddress locale logging multiprocessing
+    nacl.bindings nacl.signing pathlib pickle platform pprint queue random redis shlex shutil ssl statistics string
+    stringprep subprocess tempfile textwrap threading tokenize traceback unicodedata urllib uuid weakref
+    yaml.constructor yaml.reader yaml.resolver zipfile
+"""
+SYNCS_BEFORE_THE_SIGNAL = 4  # file and directory, of the journal and of conf.yml: benchmarks/by_hand.py has as many
+
+
+@pytest.fixture
+def imports(agent: Agent, control: Control, acks: Acks) -> list[str]:
+    """The modules a working agent has loaded, in the order in which that ended."""
+    control.put(1, {"rate_limit_rps": 200})
+    # Without `site`, which loads what development installs need.
+    agent.environment["PYTHONPATH"] += os.pathsep + str(Path(yaml.__file__).parents[1])
+    command = [sys.executable, "-S", "-X", "importtime", "-m", "hms_svc"]
+    agent.command = lambda *arguments: [*command, *arguments]  # type: ignore[method-assign]
+    agent.start()
+    acks.wait_active(1)
+    agent.stop()
+    return re.findall(r"^import time:.*\|\s*(\S+)$", agent.log_path.read_text(), re.MULTILINE)
+
+
+def test_a_working_agent_loads_nothing_heavy(imports: list[str]) -> None:
+    heavy = set(HEAVY.split())
+    assert "hms_svc.agent" in imports
+    assert "yaml._yaml" in imports
+    mine = imports[imports.index("hms_svc") :]  # before that comes what `-m` needs
+    assert {name for name in mine if {name, name.partition(".")[0]} & heavy} == set()
+
+
+def test_redis_is_dialled_before_the_costly_half_is_loaded(imports: list[str]) -> None:
+    dialled = imports.index("hms_svc.outset")
+    for name in ("nacl._sodium", "yaml._yaml", "hms_svc.wire", "hms_svc.applier", "hms_svc.agent"):
+        assert imports.index(name) > dialled
+
+
+def test_an_idle_agent_wakes_about_once_a_second_and_says_nothing(agent: Agent, control: Control, acks: Acks) -> None:
+    agent.start()
+    control.put(1, {"rate_limit_rps": 200})
+    acks.wait_active(1)
+    time.sleep(1)
+    wakes, said = wakes_of(agent.pid), agent.log_path.read_text()
+    time.sleep(6)
+    # One a second, and besides a report every 5 s and the snapshot every 10 to 15 s, each with an answer to wait for.
+    assert wakes_of(agent.pid) - wakes <= 6 + 2 * 2 + 2
+    assert agent.log_path.read_text() == said
+
+
+def wakes_of(pid: int) -> int:
+    found = re.search(r"^voluntary_ctxt_switches:\s*(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def test_it_is_small_beside_a_bare_interpreter(agent: Agent, control: Control, acks: Acks) -> None:
+    agent.start()
+    control.put(1, {"rate_limit_rps": 200})
+    acks.wait_active(1)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as bare:
+        try:
+            time.sleep(0.5)
+            ours, floor = memory_of(agent.pid), memory_of(bare.pid)
+        finally:
+            bare.kill()
+    assert ours["Rss"] <= 2.2 * floor["Rss"]
+    assert ours["Private_Dirty"] <= 3 * floor["Private_Dirty"]
+
+
+def memory_of(pid: int) -> dict[str, int]:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+
+
+def test_a_delta_is_synced_four_times_before_the_signal_and_no_more(
+    new_agent: Callable[..., Agent], control: Control, acks: Acks, tmp_path: Path, hups: list[int]
+) -> None:
+    pidfile = tmp_path / "served.pid"
+    pidfile.write_text(str(os.getpid()))
+    agent = new_agent(HMS_PIDFILE=str(pidfile))
+    control.put(1, {"rate_limit_rps": 200})
+    agent.start()
+    acks.wait_active(1)
+    trace = tmp_path / "trace"
+    calls = "trace=recvfrom,fsync,fdatasync,sync_file_range,pidfd_send_signal"
+    strace = subprocess.Popen(["strace", "-f", "-s", "64", "-o", str(trace), "-e", calls, "-p", str(agent.pid)])
+    until(lambda: trace.exists() and trace.read_text(), "strace to be at work")
+    hups.clear()
+    control.put(1, {"rate_limit_rps": 300})
+    until(lambda: hups, "the signal")
+    strace.terminate()
+    strace.wait()
+    lines = trace.read_text().splitlines()
+    told = next(number for number, line in enumerate(lines) if "nmessage" in line)
+    signalled = next(number for number, line in enumerate(lines) if "SIGHUP" in line)
+    assert sum("sync" in line for line in lines[told:signalled]) == SYNCS_BEFORE_THE_SIGNAL
+
+
+@pytest.fixture
+def hups() -> Iterator[list[int]]:
+    """The served process is this one; here are the signals it got."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, _: seen.append(number))
+    yield seen
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_the_answer_to_a_ping_wakes_nobody_but_the_end_of_a_message_does() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    with ours, theirs:
+        connection = Connection(ours)
+        assert connection.receive(10) == ([], False)
+        connection.doze()
+        theirs.sendall(PONG)
+        assert not readable(ours, 0.2)
+        message = b"*3\r\n$7\r\nmessage\r\n$9\r\ncfg::IACB\r\n$40\r\n" + 40 * b"x" + b"\r\n"
+        theirs.sendall(message[:-5])
+        assert readable(ours, 5)
+        assert connection.receive(10) == ([[b"pong", b""]], False)
+        connection.doze()
+        theirs.sendall(message[-5:])
+        assert readable(ours, 5)
+        assert connection.receive(10) == ([[b"message", b"cfg::IACB", 40 * b"x"]], False)
+        connection.doze()
+        theirs.close()
+        assert readable(ours, 5)
+
+
+def readable(sock: socket.socket, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def test_ticks_are_a_second_apart_and_ahead() -> None:
+    instants = [1000.0]
+    for _ in range(5):
+        instants.append(clock.next_tick(instants[-1]))
+    assert 0 < instants[1] - instants[0] <= 1
+    assert [round(later - earlier, 6) for earlier, later in pairwise(instants[1:])] == [1, 1, 1, 1]
+
+
+READ = """
+import sys
+from hms_svc import libyaml
+if "lean" in sys.argv[1:]:
+    libyaml.load()
+if "strange" in sys.argv[1:]:
+    def missing(package):
+        raise AttributeError("a PyYAML of another make")
+    libyaml._fill = missing
+    libyaml.load()
+from hms_svc import yaml_tree
+texts = ["a: [1\\nb: }", "a: \\x01", "a: &x 1", "'a", "a: 1\\n b: 2", "\\ta: 1", "a: \\ufffe"]
+for text in [*texts, "a: {b: [1, 'x', ~]}"]:
+    try:
+        print(yaml_tree.load(text))
+    except yaml_tree.YamlError as error:
+        print(error)
+print("yaml.reader" in sys.modules)
+"""
+
+
+def test_the_binding_alone_reads_and_complains_as_all_of_pyyaml_does() -> None:
+    lean, whole, strange = (read_in_a_process(word) for word in ("lean", "whole", "strange"))
+    assert (lean[-1], whole[-1], strange[-1]) == ("False", "True", "True")
+    assert lean[:-1] == whole[:-1] == strange[:-1]
+    assert len(set(whole)) == 8
+
+
+def read_in_a_process(word: str) -> list[str]:
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", READ, word]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": root})
+    return done.stdout.splitlines()
