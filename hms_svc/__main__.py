@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from hms_svc.address import SettingsError
-from hms_svc.exits import FAILED, OK, USAGE
+from hms_svc.cli import FAILED, OK, USAGE
 from hms_svc.settings import read
 
 COMMANDS = ("run", "check", "status")
@@ -64,18 +64,14 @@ def _run(words: list[str]) -> int:
 
         return dry_run(settings)
 
-    from hms_svc import lock, outset  # noqa: PLC0415 - `--help` needs none of it
+    from hms_svc.startup import start  # noqa: PLC0415 - `--help` needs none of it
 
-    lock.acquire(settings.state)
-    try:
-        agent = outset.start(settings)
-    except OSError as error:
-        raise SettingsError(f"HMS_STATE={settings.state}: the journal cannot be read: {error.strerror}") from None
+    agent = start(settings)
     if "--once" in words:
-        from hms_svc.once import words as once_words  # noqa: PLC0415 - as above
+        from hms_svc.status_text import outcome  # noqa: PLC0415 - as above
 
         done = agent.run_once()
-        sys.stdout.write(f"hms-svc: {once_words(agent.view(True), done=done)}\n")
+        sys.stdout.write(f"hms-svc: {outcome(agent.view(True), done=done)}\n")
         return OK if done else FAILED
     agent.run()
     return OK

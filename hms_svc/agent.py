@@ -1,8 +1,8 @@
 """The sidecar's loop: receive -> verify -> select -> fold -> check -> write -> reload -> confirm -> receipt.
 
 One thread acts; signals and errands only ring a bell. Each turn looks at everything in a fixed order and then
-sleeps until the next thing is due. Nothing a network, a message, a disk or a served process does ends the
-loop; only SIGTERM and SIGINT do, with a last report.
+sleeps until the next thing is due, or until one of the ticks, a second apart, finds something changed. Nothing a
+network, a message, a disk or a served process does ends the loop; only SIGTERM and SIGINT do, with a last report.
 """
 
 import os
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 from hms_svc.applier import Applier
-from hms_svc.aside import Aside
 from hms_svc.base_copy import BaseCopy
 from hms_svc.candidate import Candidate
 from hms_svc.clock import REAL, Clock, boot_id, next_tick
@@ -28,6 +27,7 @@ from hms_svc.listener import Listener
 from hms_svc.log import emit
 from hms_svc.merge import digest
 from hms_svc.recovery import recover
+from hms_svc.rejected import Rejected
 from hms_svc.report import Reporter, State
 from hms_svc.settings import Settings
 from hms_svc.source import Source
@@ -36,6 +36,7 @@ from hms_svc.watch import Watch
 
 ONCE_SECONDS = 60.0
 AFTER_ERROR_SECONDS = 1.0
+LONGEST_REST_SECONDS = 5.0  # so often everything is looked at, whatever the ticks say
 
 
 class Agent:
@@ -52,6 +53,7 @@ class Agent:
         journal, refused, spoilt = store.load(keyring.trust)
         if spoilt:
             emit("journal_moved_aside", detail=spoilt)
+        journal.signers = keyring.trust.mgt.names
         beside = BaseCopy(settings.conf)
         recover(journal, beside, settings.conf, spoilt=bool(spoilt))
         self._faces = clock
@@ -72,8 +74,9 @@ class Agent:
         self._hearing = Hearing(
             settings.tenant, keyring.trust, self._desired, self._link, self._source, self._reporter, self._keeper
         )
-        aside = Aside(settings.state)
-        self._watch = Watch(settings.conf, tuple(target for _, target in settings.render), journal, aside)
+        self._watch = Watch(
+            settings.conf, tuple(target for _, target in settings.render), journal, Rejected(settings.state)
+        )
         self._ledger = ledger = Ledger(journal, store, self._reporter, beside)
         self._applier = Applier(settings, self._bell, clock, self._watch, ledger)
         for refusal in refused:
@@ -119,9 +122,12 @@ class Agent:
         self._listener.serve(self._ready, self._clock.now(), self.view)
 
     def _look_at_the_keys(self) -> bool:
-        """Go by other keys when the trust file has moved on; whether patches were dropped for that."""
+        """Go by other keys when the trust file has moved on; whether what is held changed for that."""
         now = self._clock.now()
-        return self._keyring.look(now, self._clock.wall()) and self._hearing.believe(self._keyring.trust, now)
+        if not self._keyring.look(now, self._clock.wall()):
+            return False
+        self._journal.signers = self._keyring.trust.mgt.names
+        return self._hearing.believe(self._keyring.trust, now)
 
     def _look_at_the_clock(self) -> None:
         now, wall = self._faces.read()
@@ -153,29 +159,44 @@ class Agent:
             time.sleep(AFTER_ERROR_SECONDS)
 
     def _sleep(self) -> None:
+        """Until there is something to do. A tick at which all is as it was ends here: a turn would cost twice that."""
         poll = select.poll()
         poll.register(self._bell.reader, select.POLLIN)
         if (listener := self._link.listener) is not None:
             poll.register(listener, select.POLLIN)
         self._listener.register(poll, self._clock.now())
-        while not self._stopping:
-            self._ready = [fd for fd, _ in poll.poll(max(0.0, self._next_wake()) * 1000 + 1)]
-            if self._ready != [listener] or self._link.speaks(self._clock.now()):
-                break
+        due, resting = self._due(), True
+        while resting and not self._stopping:
+            self._ready = [fd for fd, _ in poll.poll(max(0.0, self._next_wake(due)) * 1000 + 1)]
+            resting = self._ready in ([], [listener]) and self._nothing_new(due)
         if self._bell.reader in self._ready:
             self._bell.hush()
 
-    def _next_wake(self) -> float:
-        """Seconds until the next thing is due. At most one, so a stepped clock is noticed."""
+    def _next_wake(self, due: float) -> float:
+        """Seconds until the next thing is due. A second at most, so that a stepped clock is noticed."""
+        now = self._clock.now()
+        return min(due, next_tick(now), self._link.wake_at()) - now
+
+    def _nothing_new(self, due: float) -> bool:
+        """Whether all that a tick looks at is as it was, and nothing is due."""
+        now, wall = self._faces.read()
+        return (
+            now < due
+            and self._keeper.goes_on(now, wall)
+            and self._applier.undisturbed(now)
+            and self._keyring.undisturbed(now)
+            and self._link.undisturbed(now)
+        )
+
+    def _due(self) -> float:
+        """When the next turn is due, if no tick finds anything new before (monotonic)."""
         now, wall = self._clock.now(), self._clock.wall()
-        times = [self._applier.wake_at(), self._link.wake_at(), self._source.wake_at(), self._listener.wake_at()]
+        times = [self._applier.wake_at(), self._source.wake_at(), self._listener.wake_at()]
         if self._link.up:
             times.append(self._reporter.wake_at())
-        spans = [at - now for at in times if at is not None]
-        edge = self._desired.next_edge(wall)
-        if edge is not None:
-            spans.append(edge - wall)
-        return min(*spans, next_tick(now) - now)
+        edges = (self._desired.next_edge(wall), self._desired.stale_at(wall))
+        times += [now + edge - wall for edge in edges if edge is not None]
+        return min(now + LONGEST_REST_SECONDS, *times)
 
     def _state(self) -> State:
         effective = self._applier.effective
@@ -195,10 +216,10 @@ class Agent:
 
     def view(self, each: bool) -> dict[str, Any]:  # noqa: FBT001 - called by position, through the listener
         """The agent's account of itself, for whoever asks; with each patch or without."""
-        from hms_svc import view  # noqa: PLC0415 - nobody may ever ask
+        from hms_svc import status_view  # noqa: PLC0415 - nobody may ever ask
 
         now, wall = self._clock.now(), self._clock.wall()
-        running = view.Running(
+        running = status_view.Running(
             up_for=now - self._began,
             failing_for=now - self._turned,
             error=self._error,
@@ -212,8 +233,8 @@ class Agent:
             receipts=self._reporter.told,
             refused=self._reporter.counted,
         )
-        whole = view.of_running(self._settings, self._desired, self._journal, self._state(), running, wall)
-        return whole | view.each(self._desired, self._journal, wall) if each else whole
+        whole = status_view.of_running(self._settings, self._desired, self._journal, self._state(), running, wall)
+        return whole | status_view.each(self._desired, self._journal, wall) if each else whole
 
     def _tell(self, *, bye: bool) -> bool:
         if not self._link.up:

@@ -1,6 +1,6 @@
 """Brings the files to what is wanted: starts attempts, follows them, draws the conclusions.
 
-Decides when an attempt starts or gives way; `course` decides what is in it, `apply` carries it out, `ledger`
+Decides when an attempt starts or gives way; `course` decides what is in it, `transaction` carries it out, `ledger`
 books it. Additions wait for a running attempt, so a burst of changes is one more reload and not fifty, and start at
 least `SPACING_SECONDS` apart. An ending does not wait, for a window's end is a promise: it takes over whatever is
 under way, and only changes the process is told of are `ENDING_SPACING_SECONDS` apart.
@@ -9,17 +9,18 @@ under way, and only changes the process is told of are `ENDING_SPACING_SECONDS` 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from hms_svc.apply import ENDING_CHECK_SECONDS, apply
 from hms_svc.bake import Bake
 from hms_svc.candidate import Candidate, make
 from hms_svc.clock import Clock
-from hms_svc.conf_file import read_text, sweep
+from hms_svc.conf_file import peek, sweep, words
 from hms_svc.course import Course, Failure
 from hms_svc.errand import Bell, Errand
-from hms_svc.job import Job, Pause, StageFailed, ready, words
+from hms_svc.job import Job, Pause, StageFailed, ready
 from hms_svc.ledger import Ledger
 from hms_svc.messages import Patch
+from hms_svc.render import templates
 from hms_svc.settings import Settings
+from hms_svc.transaction import ENDING_CHECK_SECONDS, apply
 from hms_svc.watch import STEADY_SECONDS, Sight, Watch
 
 SPACING_SECONDS = 0.25
@@ -57,6 +58,7 @@ class Applier:
         self._pause: Pause = 0.0
         self._started = self._told_at = float("-inf")  # the last attempt, and the last change the process was told of
         self._late_since: float | None = None  # patches that have ended are in the files
+        self._usable: dict[str, str] | None = None  # the templates the last candidate was made of
         self._before: Errand[Any] | None = None  # a reload command of an attempt that gave way
         self._waiting_since: float | None = None  # somebody else is writing the files
         self._resume_at = 0.0
@@ -66,9 +68,9 @@ class Applier:
         self._wanted: tuple[int, ...] = ()
         self.effective: Candidate | None = None
         self.last_apply: float | None = None  # how many seconds it took
-        sweep((settings.conf, *(target for _, target in settings.render)))
+        sweep(settings.paths)
         if journal.attempt is not None and journal.attempt.open:
-            ledger.resume(_text(settings.conf))
+            ledger.resume(peek(settings.conf))
 
     @property
     def phase(self) -> str:
@@ -86,11 +88,15 @@ class Applier:
         trouble = self._course.trouble
         return f"{trouble.stage}: {trouble.detail}" if trouble else self._ledger.trouble()
 
+    def undisturbed(self, now: float) -> bool:
+        """Whether a tick leaves nothing to do: no attempt is under way, and nobody else wrote."""
+        return self._job is None and self._watch.undisturbed(now)
+
     def wake_at(self) -> float:
-        """When to step again, if nothing happens before."""
+        """When to step again, if no tick finds anything before."""
         times = [*self._ledger.wake_at(), self._bake.wake_at()]
         if self._may_look():
-            times.append(self._watch.next_look)
+            times.append(self._watch.wake_at())
         if self._job is None and not self._settled():
             times.append(self._earliest())
         if self._job is not None and isinstance(self._pause, float):
@@ -196,25 +202,27 @@ class Applier:
         self._aim, self._done, self._started = self._goal, False, now
         ids = tuple(layer.id for layer in layers)
         try:
-            candidate = make(self._base(), layers, self._settings.conf, self._templates())
+            texts = self._templates()
+            candidate = make(self._base(), layers, self._settings.conf, texts)
         except OSError as error:
             self._failed(ids, Failure("checked", words(error), surroundings=True))
         except Exception as error:  # noqa: BLE001 - whatever a patch does to the fold, it must not stop the next ending
             self._failed(ids, Failure("checked", str(error) or repr(error)))
         else:
+            self._usable = texts
             self._begin(candidate)
 
     def _base(self) -> str:
         return self._ledger.journal.base or ""
 
     def _templates(self) -> dict[str, str]:
-        texts = {}
-        for template, target in self._settings.render:
-            text = read_text(template)
-            if text is None:
-                raise FileNotFoundError(2, "the template does not exist", template)
-            texts[target] = text
-        return texts
+        """As they are now; when they cannot be read and a patch has to go, as they last were."""
+        try:
+            return templates(self._settings.render)
+        except OSError:
+            if self._late_since is None or self._usable is None:
+                raise
+            return self._usable
 
     def _begin(self, candidate: Candidate, *, fallback: bool = False) -> None:
         journal = self._ledger.journal
@@ -223,7 +231,8 @@ class Applier:
         job.fresh = () if fallback else tuple(self._course.fresh(candidate.ids))
         job.ends = self._late_since is not None
         job.check_by = (self._late_since or self._clock.now()) + ENDING_CHECK_SECONDS
-        job.proven = bool(self._settings.check) and any(good.texts == candidate.texts for good in journal.good)
+        known = bool(self._settings.check) and any(good.texts == candidate.texts for good in journal.good)
+        job.proven = fallback or known
         job.before = self._before
         again = self._course.trouble is not None and not fallback
         job.must_reload = again or not (journal.untouched or journal.effective_sha == candidate.sha)
@@ -314,13 +323,15 @@ class Applier:
 
     def _fall_back(self) -> None:
         """What should be cannot be: have at least files on disk that once worked, without any ended patch."""
-        good = self._ledger.journal.last_good(self._wanted)
+        good = self._ledger.journal.last_good(self._wanted, self._settings.paths) or self._bare()
         if good is not None and good != self.effective:
             self._begin(good, fallback=True)
 
-
-def _text(path: str) -> str | None:
-    try:
-        return read_text(path)
-    except (OSError, ValueError):
-        return None
+    def _bare(self) -> Candidate | None:
+        """The base alone, where a patch that has ended is in the files: a check that takes nothing may not keep it."""
+        if self._late_since is None or self._usable is None:
+            return None
+        try:
+            return make(self._base(), (), self._settings.conf, self._usable)
+        except ValueError:
+            return None

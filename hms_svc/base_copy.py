@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from hms_svc import conf_file
 from hms_svc.candidate import mapping
 from hms_svc.drift import differences
-from hms_svc.journal import MODE, Imprint, Journal, imprint_of
+from hms_svc.journal import MODE, Imprint, Journal, imprint_of, understood
 from hms_svc.merge import merge, same
 
 MOST_BYTES = 256 * 1024
@@ -91,12 +91,9 @@ class BaseCopy:
         text = conf_file.read_text(self.path, conf_file.OWN_BYTES)
         if text is None:
             return None
-        head, *lines = text.split("\n")
-        record = _parsed(head)
         try:
-            found = [imprint for line in lines if (imprint := imprint_of(_parsed(line)))]
-            return Copy(str(record["base"]), str(record["origin"]), found)
-        except (KeyError, TypeError, IndexError):
+            return understood(lambda: _copy(*text.split("\n")))
+        except ValueError:
             raise ValueError(f"{self.path} is no copy of a base") from None
 
     def sweep(self) -> None:
@@ -112,10 +109,16 @@ def _line(imprint: Imprint | None) -> str:
     return json.dumps(imprint) + "\n" if imprint else ""
 
 
+def _copy(head: str, *lines: str) -> Copy:
+    record = json.loads(head)
+    found = [imprint for line in lines if (imprint := imprint_of(_parsed(line)))]
+    return Copy(str(record["base"]), str(record["origin"]), found)
+
+
 def _parsed(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -9,11 +9,10 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from hms_svc.conf_file import sha
-from hms_svc.gaps import gap_values
 from hms_svc.layers import overlay
 from hms_svc.merge import digest, merge
 from hms_svc.messages import Patch
-from hms_svc.render import render
+from hms_svc.render import gap_values, render
 from hms_svc.yaml_edit import edited
 from hms_svc.yaml_tree import Document, read
 

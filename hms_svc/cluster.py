@@ -80,9 +80,9 @@ class Cluster:
         errand, self._errand = self._errand, None
         try:
             key, owner = errand.take()
-        except RedisError:
+        except (OSError, RedisError) as error:
             self._not_before = time.monotonic() + REST_SECONDS
-            raise
+            raise RedisError(str(error)) from None
         self._settle(key, owner)
         return True
 

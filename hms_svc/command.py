@@ -5,6 +5,7 @@ loop. The agent's secrets are taken out of the child's environment, and what the
 enough to report.
 """
 
+import errno
 import os
 import select
 import signal
@@ -14,6 +15,8 @@ from typing import NamedTuple
 
 SECRETS = ("HMS_TOKEN", "HMS_TOKEN_FILE", "HMS_REDIS_URL", "HMS_REDIS_URL_FILE")
 WORDS_BYTES = 2000
+_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+CHECK_SECONDS = 10.0
 
 
 class Result(NamedTuple):
@@ -21,6 +24,17 @@ class Result(NamedTuple):
 
     code: int | None
     words: str
+
+
+def filled(argv: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """HMS_CHECK with the paths of conf.yml (the first) and of the first rendered file, or of conf.yml again, in it."""
+    rendered = paths[1] if len(paths) > 1 else paths[0]
+    return [part.replace("{conf}", paths[0]).replace("{rendered}", rendered) for part in argv]
+
+
+def scarce(error: OSError) -> bool:
+    """Whether a command could not be started for want of processes, memory or descriptors: time may heal that."""
+    return error.errno in _SCARCE
 
 
 def run(argv: Sequence[str], timeout: float) -> Result:
@@ -53,14 +67,17 @@ def _spawn(argv: Sequence[str], output: int) -> int:
 
 
 def _attend(pid: int, reader: int, deadline: float) -> Result:
-    handle = os.pidfd_open(pid)
+    words, ended = b"", False
     try:
-        words, ended = _listen(handle, reader, deadline)
-    finally:
-        os.close(handle)
-    if not ended:
-        os.killpg(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
+        handle = os.pidfd_open(pid)
+        try:
+            words, ended = _listen(handle, reader, deadline)
+        finally:
+            os.close(handle)
+    finally:  # also where it cannot be watched
+        if not ended:
+            os.killpg(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
     text = words.decode("utf-8", "replace").strip()
     return Result(os.waitstatus_to_exitcode(status) if ended else None, text)
 

@@ -9,9 +9,9 @@ renamed over (EBUSY): mount its directory. Every OSError names the file.
 import errno
 import os
 from _blake2 import blake2b
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from stat import S_ISFIFO, S_ISREG
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 DEFAULT_MODE = 0o644
 TEXT_BYTES = 4 * 1024 * 1024
@@ -67,6 +67,20 @@ def read_raw(path: str, most: int = TEXT_BYTES) -> bytes:
         os.close(fd)
 
 
+def peek(path: str) -> str | None:
+    """As `read_text`, and None also for what cannot be read."""
+    try:
+        return read_text(path)
+    except (OSError, ValueError):
+        return None
+
+
+def words(error: OSError) -> str:
+    """An OSError for a report: what and where."""
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
 def _named(error: OSError, path: str) -> OSError:
     """The same error with the file's name: calls on a descriptor do not know it."""
     return OSError(error.errno, error.strerror or str(error), path)
@@ -78,50 +92,6 @@ def sha(*texts: str) -> str:
     return blake2b("\0".join((lengths, *texts)).encode(), digest_size=32).hexdigest()
 
 
-class Staged:
-    """Candidates written beside their targets, waiting to be put in place. Use as a context: leftovers are removed."""
-
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        self.temps: dict[str, str] = {}
-        self.unsynced: dict[str, OSError] = {}  # directories that hold the new files but would not make them last
-        try:
-            for target, text in texts.items():
-                self.temps[target] = _write_temp(os.path.realpath(target), text.encode())
-        except BaseException:
-            self._remove()
-            raise
-
-    def commit(self) -> None:
-        """Put the candidates in place, in order; when one cannot be, those before it get their old text back."""
-        places = {target: os.path.realpath(target) for target in self.temps}
-        old = {real: _old(real) for real in list(places.values())[:-1]}
-        done: list[str] = []
-        try:
-            for target, real in places.items():
-                _rename(self.temps[target], real)
-                done.append(real)
-                del self.temps[target]
-        except OSError:
-            for real in done:
-                _put_back(real, old[real])
-            raise
-        for directory in dict.fromkeys(map(os.path.dirname, places.values())):
-            try:
-                sync_directory(directory)
-            except OSError as error:
-                self.unsynced[directory] = error
-
-    def _remove(self) -> None:
-        for temp in self.temps.values():
-            _unlink(temp)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._remove()
-
-
 def write_atomically(path: str, text: str, mode: int = DEFAULT_MODE) -> None:
     """Write one file of our own (the journal) with the same care."""
     write_raw(os.path.realpath(path), text.encode(), mode)
@@ -129,11 +99,11 @@ def write_atomically(path: str, text: str, mode: int = DEFAULT_MODE) -> None:
 
 def write_raw(target: str, data: bytes, mode: int = DEFAULT_MODE) -> None:
     """The same for bytes; `target` is no symlink."""
-    temp = _write_temp(target, data, mode)
+    temp = write_temp(target, data, mode)
     try:
-        _rename(temp, target)
+        put_in_place(temp, target)
     except BaseException:
-        _unlink(temp)
+        remove(temp)
         raise
     sync_directory(os.path.dirname(target))  # noqa: PTH120 - as above
 
@@ -152,29 +122,7 @@ def append(path: str, line: str) -> None:
 def sweep(targets: Iterable[str]) -> None:
     """Remove the temp files an agent that was killed left beside these files."""
     for target in targets:
-        _unlink(temp_name(os.path.realpath(target)))
-
-
-def _old(path: str) -> bytes | None:
-    try:
-        raw = read_raw(path)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EINVAL):  # nothing there, or nothing that could be put back
-            return None
-        raise
-    if len(raw) > TEXT_BYTES:
-        raise OSError(errno.EFBIG, f"is larger than {TEXT_BYTES} bytes", path)
-    return raw
-
-
-def _put_back(path: str, old: bytes | None) -> None:
-    try:
-        if old is None:
-            os.unlink(path)  # noqa: PTH108 - as above
-        else:
-            write_raw(path, old)
-    except OSError:
-        return
+        remove(temp_name(os.path.realpath(target)))
 
 
 def temp_name(target: str) -> str:
@@ -183,7 +131,8 @@ def temp_name(target: str) -> str:
     return os.path.join(directory, f".{name}.hms-new")  # noqa: PTH118 - as above
 
 
-def _write_temp(target: str, data: bytes, mode: int = DEFAULT_MODE) -> str:
+def write_temp(target: str, data: bytes, mode: int = DEFAULT_MODE) -> str:
+    """Write what `target` is to become beside it, synced, with its mode and owner; the temp file's path."""
     temp = temp_name(target)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -195,7 +144,7 @@ def _write_temp(target: str, data: bytes, mode: int = DEFAULT_MODE) -> str:
         _write_all(fd, data)
         os.fsync(fd)
     except BaseException as error:
-        _unlink(temp)
+        remove(temp)
         if isinstance(error, OSError):
             raise _named(error, target) from None
         raise
@@ -237,7 +186,7 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[taken:]
 
 
-def _rename(temp: str, target: str) -> None:
+def put_in_place(temp: str, target: str) -> None:
     """Put the file in place; a busy target is explained."""
     try:
         os.rename(temp, target)  # noqa: PTH104 - as above
@@ -258,7 +207,8 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
-def _unlink(path: str) -> None:
+def remove(path: str) -> None:
+    """Away with it, if it is there and that can be."""
     try:
         os.unlink(path)  # noqa: PTH108 - as above
     except OSError:

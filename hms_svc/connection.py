@@ -32,12 +32,13 @@ class Connection:
         self.sock = sock
         self._reader = Reader()
         self._least = 1
+        self._plain = type(sock) is socket.socket  # TLS makes more of an answer, and keeps some back
 
     def call(self, *words: str | bytes, timeout: float = ANSWER_SECONDS) -> Any:
         """Send a command and wait for its answer; RedisError on `-ERR`, silence or a broken socket."""
         until = time.monotonic() + timeout
         try:
-            self.sock.settimeout(max(timeout, 0.001))
+            self._wait_at_most(max(timeout, 0.001))
             self.sock.sendall(packed(*words))
             reply = self._answer(until)
         except (OSError, NotRedis) as error:
@@ -48,14 +49,14 @@ class Connection:
 
     def _answer(self, until: float) -> Any:
         while (reply := self._reader.gets()) is MORE:
-            self.sock.settimeout(_left(until))
+            self._wait_at_most(_left(until))
             self._reader.feed(self.sock.recv(READ_BYTES) or _closed())
         return reply
 
     def post(self, *words: str) -> None:
         """Send a short command without waiting; its answer comes through `receive`."""
         try:
-            self.sock.setblocking(False)
+            self._wait_at_most(0.0)
             self.sock.sendall(packed(*words))
         except OSError as error:
             raise RedisError(f"the link broke: {_plain(error)}") from None
@@ -63,17 +64,20 @@ class Connection:
     def receive(self, most: int) -> tuple[list[Any], bool]:
         """Up to `most` answers that have arrived, and whether there may be more, at once; RedisError at the end."""
         replies: list[Any] = []
-        reads = 0
+        reads, drained = 0, False
         try:
-            self.sock.setblocking(False)
+            self._wait_at_most(0.0)
             while len(replies) < most:
                 if (reply := self._reader.gets()) is not MORE:
                     replies.append(reply)
                 elif reads == READS_AT_ONCE:
                     break
-                elif data := self._available():
+                elif not drained and (data := self._available()):
+                    if data == PONG and self._plain and not self._reader.pending:  # once a second: without the parser
+                        return [*replies, [b"pong", b""]], False
                     self._reader.feed(data)
                     reads += 1
+                    drained = self._plain and len(data) < READ_BYTES
                 else:
                     return replies, False
         except (OSError, NotRedis) as error:
@@ -83,9 +87,14 @@ class Connection:
     def doze(self) -> None:
         """Let whoever waits for the socket sleep through the answer to a PING, but not through half a message."""
         least = 1 if self._reader.pending else len(PONG) + 1
-        if least != self._least and type(self.sock) is socket.socket:  # TLS makes more of an answer
+        if least != self._least and self._plain:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
             self._least = least
+
+    def _wait_at_most(self, seconds: float) -> None:
+        """A system call, so only when it changes anything."""
+        if self.sock.gettimeout() != seconds:
+            self.sock.settimeout(seconds)
 
     def _available(self) -> bytes:
         try:

@@ -5,11 +5,13 @@ only on top of its predecessor; a gap, or a heartbeat that tells of more than we
 Pub/sub loses messages without a word, so a delta is a fast path and the snapshot is the truth.
 """
 
+from collections.abc import Mapping
+
 from hms_svc.latches import Latches
 from hms_svc.layers import admitted, is_over, next_change, rank
-from hms_svc.messages import Heartbeat, Patch, StreamMessage, advance
+from hms_svc.messages import MAX_PATCHES, Heartbeat, Patch, StreamMessage, advance
 from hms_svc.selector import parse_selector
-from hms_svc.wire import Refused
+from hms_svc.wire import MAX_BYTES, Refused
 
 FRESH_SECONDS = 30.0
 
@@ -36,6 +38,11 @@ class Desired:
         self.latches, self._admitted = latches, None
         self.head = revision
 
+    def count_anew(self) -> None:
+        """Other signers have other revisions. What is held stays until their snapshot is there."""
+        self.revision = self.head = 0
+        self.complete = False
+
     def doubt(self, patches: dict[int, Patch]) -> None:
         """Hold only these on, and ask for the snapshot even of the revision that is held."""
         self.patches, self.complete, self._admitted = dict(patches), False, None
@@ -49,6 +56,10 @@ class Desired:
         """Whether no fresh signed word came for too long."""
         self._word = min(self._word, now)  # a clock that was put back gives no credit
         return now - self._word > FRESH_SECONDS
+
+    def stale_at(self, now: float) -> float | None:
+        """When `stale` comes true, if nothing is heard before; None when it has."""
+        return None if self.stale(now) else self._word + FRESH_SECONDS
 
     def word_age(self, now: float) -> float:
         """Seconds since the last signed word, or since listening began."""
@@ -66,6 +77,8 @@ class Desired:
     def _beat(self, beat: Heartbeat, now: float) -> None:
         if now - beat.issued > FRESH_SECONDS:
             raise Refused("expired", f"the heartbeat is {now - beat.issued:.0f} s old")
+        if self._heartbeat > now + FRESH_SECONDS:  # by a clock that has been put right since
+            self._heartbeat = 0.0
         if beat.issued <= self._heartbeat:
             raise Refused("replayed", "a heartbeat as new or newer was heard before")
         self._heartbeat = beat.issued
@@ -80,7 +93,7 @@ class Desired:
             raise Refused("replayed", f"delta {delta.revision} came, {self.revision} is held")
         self._heard(delta.issued, now)
         self.head = max(self.head, delta.revision)
-        if delta.previous != self.revision or not self.complete:
+        if delta.previous != self.revision or not self.complete or not _fit(advance(self.patches, delta)):
             return False
         return self._take(delta)
 
@@ -125,3 +138,9 @@ class Desired:
     def next_edge(self, now: float) -> float | None:
         """The next instant at which a window opens or closes."""
         return next_change(self.patches.values(), now)
+
+
+def _fit(patches: Mapping[int, Patch]) -> bool:
+    """Whether one snapshot could hold them: MGT sends nothing beyond that, and the journal is to stay readable."""
+    size = sum(len(patch.envelope.get("payload", "")) for patch in patches.values())
+    return len(patches) <= MAX_PATCHES and size <= MAX_BYTES

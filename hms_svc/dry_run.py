@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 from hms_svc import command, conf_file, drift, http, resp, source
 from hms_svc.candidate import Candidate, make, mapping
+from hms_svc.check_files import Missing
+from hms_svc.cli import FAILED, IMPOSSIBLE, OK
 from hms_svc.desired import Desired
-from hms_svc.doctor_files import Missing, templates
-from hms_svc.doctor_service import CHECK_SECONDS, filled
 from hms_svc.errand import Bell
-from hms_svc.exits import FAILED, IMPOSSIBLE, OK
-from hms_svc.ground import known_trust
 from hms_svc.journal import Journal, JournalFile
+from hms_svc.keyring import known_trust
 from hms_svc.messages import Patch, read_message
 from hms_svc.pair import Pair
+from hms_svc.render import templates
 from hms_svc.settings import Settings
 from hms_svc.trust import Trust
 from hms_svc.wire import Refused
@@ -106,10 +106,9 @@ def _snapshot(settings: Settings) -> bytes | None:
 
 
 def _from_redis(settings: Settings) -> bytes | None:
-    key = f"cfg-state::{settings.tenant}::{settings.service}"
-    pair = Pair(settings.redis, f"cfg::{settings.tenant}", key, Bell())
+    pair = Pair(settings.redis, settings.channel, settings.snapshot_key, Bell())
     try:
-        found = pair.speaker.call("GET", key)
+        found = pair.speaker.call("GET", settings.snapshot_key)
     finally:
         pair.close()
     return found if isinstance(found, bytes) else None
@@ -118,13 +117,12 @@ def _from_redis(settings: Settings) -> bytes | None:
 def _from_mgt(settings: Settings) -> bytes | None:
     if settings.mgt is None:
         return None
-    path = f"{settings.mgt.path.rstrip('/')}/api/stream/{settings.tenant}/{settings.service}/snapshot"
-    return source.fetch(settings.mgt, path, settings.token)
+    return source.fetch(settings.mgt, source.snapshot_path(settings.mgt, settings), settings.token)
 
 
 def _candidate(settings: Settings, journal: Journal, layers: list[Patch]) -> Candidate:
     try:
-        return make(_base(settings, journal), layers, settings.conf, templates(settings))
+        return make(_base(settings, journal), layers, settings.conf, templates(settings.render))
     except ValueError as error:
         raise Impossible(f"would fail: patches {[layer.id for layer in layers]} cannot be folded: {error}") from None
 
@@ -163,10 +161,10 @@ def _check(settings: Settings, candidate: Candidate, changed: Mapping[str, str])
     if not settings.check or not changed:
         return
     with _staged(changed) as temps:
-        argv = filled(settings.check, [temps.get(path, path) for path in candidate.texts])
-        result = command.run(argv, CHECK_SECONDS)
+        argv = command.filled(settings.check, [temps.get(path, path) for path in candidate.texts])
+        result = command.run(argv, command.CHECK_SECONDS)
     if result.code != 0:
-        how = f"no verdict within {CHECK_SECONDS:g} s" if result.code is None else f"exit {result.code}"
+        how = f"no verdict within {command.CHECK_SECONDS:g} s" if result.code is None else f"exit {result.code}"
         raise Impossible(f"would fail: HMS_CHECK says no: {result.words or f'{argv[0]}: {how}'}")
 
 

@@ -8,10 +8,11 @@ without a deadline, and anything newer may take over meanwhile.
 from collections.abc import Generator, Iterator
 
 from hms_svc import command, probe
+from hms_svc.conf_file import words
 from hms_svc.errand import Errand
-from hms_svc.gaps import gap_values
-from hms_svc.job import Job, Pause, StageFailed, words
+from hms_svc.job import Job, Pause, StageFailed
 from hms_svc.process import ProcessRefused
+from hms_svc.render import gap_values
 
 RELOAD_SECONDS = 10.0
 MATCHES_NEEDED = 2
@@ -33,7 +34,7 @@ def reload(job: Job) -> Iterator[Pause]:
     if job.settings.reload:
         yield from _reload_by_command(job)
     elif job.settings.reloads:
-        _reload_by_signal(job)
+        yield from _reload_by_signal(job)
 
 
 def _reload_by_command(job: Job) -> Iterator[Pause]:
@@ -44,7 +45,8 @@ def _reload_by_command(job: Job) -> Iterator[Pause]:
     try:
         result = errand.take()
     except OSError as error:
-        raise StageFailed("reloaded", f"cannot run {argv[0]}: {words(error)}") from None
+        detail = f"cannot run {argv[0]}: {words(error)}"
+        raise StageFailed("reloaded", detail, surroundings=command.scarce(error)) from None
     if result.code != 0:
         ended = "out of time" if result.code is None else f"exit {result.code}"
         raise StageFailed("reloaded", result.words or f"{argv[0]}: {ended}")
@@ -58,12 +60,25 @@ def _remember(job: Job) -> None:
         return
 
 
-def _reload_by_signal(job: Job) -> None:
-    """Signal the process. One that does not run is no failure: it will start from the file on disk."""
+def _reload_by_signal(job: Job) -> Iterator[Pause]:
+    """Signal the process. One that does not run is no failure: it will start from the file on disk.
+
+    Nor is one that must not be signalled yet: a pid file of the last run may name anybody until it is written anew.
+    """
+    until = job.clock.now() + job.settings.confirm_timeout
+    while refusal := _refusal(job):
+        if job.clock.now() > until:
+            raise StageFailed("reloaded", refusal)
+        yield job.clock.now() + ALIVE_PACE_SECONDS
+
+
+def _refusal(job: Job) -> str:
+    """Signal it; why not, or "" when that is done, or nobody is there to be told."""
     try:
         job.reloaded = job.served.tell()
     except ProcessRefused as refusal:
-        raise StageFailed("reloaded", str(refusal)) from None
+        return str(refusal)
+    return ""
 
 
 class _Streak:
@@ -147,7 +162,10 @@ def _look(job: Job, asked: probe.Question | None) -> Generator[Pause, None, prob
         return probe.Answer(there, there, job.served.words())
     errand = Errand(job.bell, lambda: probe.ask(asked))
     yield errand
-    answer = errand.take()
+    try:
+        answer = errand.take()
+    except OSError as error:
+        return probe.Answer(False, False, f"cannot ask the probe: {words(error)}")
     # A command's failure does not say whether there is anybody to fail.
     return answer._replace(answered=False) if asked.evidence.command and job.served.absent else answer
 

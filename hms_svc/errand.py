@@ -7,6 +7,7 @@ threads in every idle pod.
 """
 
 import _thread
+import errno
 import os
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -39,7 +40,7 @@ class Bell:
 
 
 class Errand(Generic[T]):
-    """One value being fetched. `take` gives it, or raises what the work raised."""
+    """One value being fetched. `take` gives it, or raises what the work raised; OSError where it could not begin."""
 
     def __init__(self, bell: Bell, work: Callable[[], T]) -> None:
         self.done = False
@@ -48,7 +49,11 @@ class Errand(Generic[T]):
         self._value: list[T] = []
         self._error: Exception | None = None
         _thread.stack_size(STACK_BYTES)
-        _thread.start_new_thread(self._run, ())
+        try:
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:  # too many threads or too little memory: whoever waits for the value knows what to do
+            self._error, self.done = OSError(errno.EAGAIN, "no thread can be started"), True
+            bell.ring()
 
     def _run(self) -> None:
         try:

@@ -6,9 +6,8 @@ signatures.
 
 from hms_svc.desired import Desired
 from hms_svc.link import Link
-from hms_svc.log import emit
+from hms_svc.log import Muffler, emit
 from hms_svc.messages import Heartbeat, Patch, entry, read_entry, read_message
-from hms_svc.muffler import Muffler
 from hms_svc.report import Reporter
 from hms_svc.source import Source
 from hms_svc.timekeeper import Timekeeper
@@ -37,6 +36,8 @@ class Hearing:
         self._reporter = reporter
         self._keeper = keeper
         self._head_asked_for = 0
+        self._subscriptions = 0
+        self._last_snapshot: int | None = None  # the hash of the one that was believed last
         self._known = self._mine()
         self._stale = False
         self._muffler = Muffler()
@@ -44,12 +45,12 @@ class Hearing:
     def listen(self, now: float) -> bool:
         """Take in whatever has arrived and ask for what is missing; True when the held patches changed."""
         before = self._desired.revision, self._desired.complete
-        subscriptions = self._link.subscriptions
         # Read before judging silence: after a pause of our own the answers are waiting in the socket.
         for raw in self._link.receive(now):
             self._take(raw, now)
         self._link.tend(now)
-        if self._link.subscriptions != subscriptions:
+        if self._link.subscriptions != self._subscriptions:
+            self._subscriptions = self._link.subscriptions
             self._reporter.hurry()
         self._ask(now)
         changed = before != (self._desired.revision, self._desired.complete)
@@ -66,7 +67,7 @@ class Hearing:
 
     def _ask(self, now: float) -> None:
         if (found := self._source.arrived()) is not None:
-            self._take(found, now)
+            self._take_snapshot(found, now)
             self._source.settle(now, behind=self._desired.behind)
         if self._desired.behind and self._desired.head != self._head_asked_for:
             self._source.hasten(now)
@@ -74,12 +75,18 @@ class Hearing:
         if self._source.due(now):
             found = self._source.ask_redis(now)
             if found is not None:
-                self._take(found, now)
+                self._take_snapshot(found, now)
             if found is None or self._desired.behind:
                 self._source.ask_mgt()
             self._source.settle(now, behind=self._desired.behind)
 
-    def _take(self, raw: bytes, now: float) -> None:
+    def _take_snapshot(self, raw: bytes, now: float) -> None:
+        """Most are the one that was taken last time: verifying it again would tell nothing."""
+        if self._desired.behind or hash(raw) != self._last_snapshot:
+            self._last_snapshot = hash(raw) if self._take(raw, now) else None
+
+    def _take(self, raw: bytes, now: float) -> bool:
+        """Whether it was believed."""
         try:
             message = read_message(raw, self._trust, self._tenant)
             if isinstance(message, Heartbeat) or message.kind == "delta":  # a snapshot may be old
@@ -87,13 +94,16 @@ class Hearing:
             self._desired.hear(message, self._keeper.at(now))
         except Refused as refusal:
             self.refuse(refusal, now)
+            return False
+        return True
 
     def believe(self, trust: Trust, now: float) -> bool:
-        """Go by these keys from now on, for what is held as well; True when patches were dropped for that.
+        """Go by these keys from now on, for what is held as well; True when what is to be journalled changed for that.
 
         A patch whose decision no longer verifies goes at once, as it would at a restart. The snapshot is asked for in
         any case: what was refused a moment ago may be right by the new keys.
         """
+        others = not trust.mgt.share(self._trust.mgt)
         self._trust = trust
         kept = {}
         for patch in self._desired.patches.values():
@@ -105,9 +115,11 @@ class Hearing:
                 self.refuse(refusal, now)
         dropped = len(kept) < len(self._desired.patches)
         self._desired.doubt(kept)
+        if others:
+            self._desired.count_anew()
         self._known = self._mine()
         self._source.hasten(now)
-        return dropped
+        return dropped or others
 
     def refuse(self, refusal: Refused, now: float) -> None:
         """Count it, and log it unless the same has been logged often enough."""

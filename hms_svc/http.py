@@ -131,10 +131,17 @@ def _body(incoming: _Incoming, headers: Mapping[str, str], limit: int) -> bytes:
     return incoming.exactly(min(int(length), limit)) if length.isdecimal() else incoming.rest(limit)
 
 
+def _size(digits: bytes) -> int:
+    """A chunk's size; ValueError on what Python would take as a number besides (a sign, `0x`, `_`)."""
+    if not digits or digits.strip(b"0123456789abcdefABCDEF"):
+        raise ValueError("the answer is not HTTP")
+    return int(digits, 16)
+
+
 def _chunks(incoming: _Incoming, limit: int) -> bytes:
     body = b""
     while len(body) < limit:
-        size = int(incoming.until(b"\r\n", 64).partition(b";")[0], 16)
+        size = _size(incoming.until(b"\r\n", 64).partition(b";")[0].strip())
         if size == 0:
             break
         body += incoming.exactly(min(size, limit - len(body)))

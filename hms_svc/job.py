@@ -1,4 +1,7 @@
-"""One attempt to make a candidate real: what it is about, what it may use, and how far it came."""
+"""One attempt under way: what it is to make real, what it may use, and how far it came.
+
+What of it outlives the agent is an `attempt`.
+"""
 
 from collections.abc import Callable, Generator
 from typing import TypeAlias
@@ -53,8 +56,3 @@ class Job:
 def ready(pause: Pause, now: float) -> bool:
     """Whether what was waited for is there."""
     return now >= pause if isinstance(pause, float) else pause.done
-
-
-def words(error: OSError) -> str:
-    """An OSError for a report: what and where."""
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from functools import cached_property, reduce
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from hms_svc import conf_file
 from hms_svc.attempt import Attempt, Trial, read_attempt, read_trial
@@ -31,6 +31,9 @@ KEPT_GOOD = 3
 KEPT_UNSYNCED = 8
 KEPT_RECEIPTS = 200
 MODE = 0o600  # the configuration may hold secrets
+_LAST_INSTANT = 253_402_300_800  # the year 10,000
+
+T = TypeVar("T")
 
 
 class Imprint(NamedTuple):
@@ -63,6 +66,7 @@ class Journal:
         self.unsynced: list[Imprint] = []  # what conf.yml may be again after a power cut: no sync made it last
         self.read_good: Callable[[], list[Candidate]] = list
         self.latches = Latches()
+        self.signers: list[str] = []  # MGT's keys under which the revision counts
         self.seen: Seen | None = None
 
     @property
@@ -107,10 +111,10 @@ class Journal:
         """Remember files that proved themselves; the newest first, at most three."""
         self.good = [good, *(known for known in self.good if known.texts != good.texts)][:KEPT_GOOD]
 
-    def last_good(self, ids: Iterable[int]) -> Candidate | None:
-        """The newest proven files that hold no patch besides `ids`."""
-        allowed = set(ids)
-        return next((good for good in self.good if allowed.issuperset(good.ids)), None)
+    def last_good(self, ids: Iterable[int], paths: Iterable[str]) -> Candidate | None:
+        """The newest proven files at these very paths (settings change) that hold no patch besides `ids`."""
+        allowed, places = set(ids), set(paths)
+        return next((good for good in self.good if allowed.issuperset(good.ids) and places == set(good.texts)), None)
 
 
 class JournalFile:
@@ -127,21 +131,22 @@ class JournalFile:
         """The journal, what was refused in it, and why it was moved aside ("" when it was not)."""
         try:
             journal, refused = self.read(trust)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             os.replace(self.path, f"{self._directory}/{ASIDE}")  # noqa: PTH105 - as above
-            return Journal(), [], f"{type(error).__name__}: {error}"
+            return Journal(), [], str(error)
         return journal, refused, ""
 
     def read(self, trust: Trust) -> tuple[Journal, list[Refused]]:
-        """The journal and what was refused in it, as `load`, but one that cannot be read stays where it is."""
+        """The journal and what was refused in it, as `load`; ValueError, and no move aside, when it cannot be read."""
         text = conf_file.read_text(self.path, conf_file.OWN_BYTES)
-        return self._parse(json.loads(text), trust) if text is not None else (Journal(), [])
+        return understood(lambda: self._parse(json.loads(text), trust)) if text is not None else (Journal(), [])
 
     def _parse(self, record: dict[str, Any], trust: Trust) -> tuple[Journal, list[Refused]]:
         if record["format"] != FORMAT:
             raise ValueError(f"unknown journal format {record['format']!r}")
         journal = Journal()
-        journal.base, journal.origin = record["base"], record["origin"]
+        journal.base = None if record["base"] is None else _text(record["base"])
+        journal.origin = _text(record["origin"])
         journal.written, journal.writing = imprint_of(record["written"]), imprint_of(record["writing"])
         journal.active = tuple(int(patch_id) for patch_id in record["active"])
         journal.effective_sha = str(record["effective_sha"])
@@ -149,18 +154,22 @@ class JournalFile:
         journal.unsynced = [imprint for one in record.get("unsynced", ()) if (imprint := imprint_of(one))]
         if doubt := record.get("doubt"):
             journal.doubt = (str(doubt[0]), str(doubt[1]))
-        older = record["good"]  # where they stood before they had a file of their own
-        journal.read_good = lambda: self._read_good() or [_candidate(good) for good in older]
+        older = list(record["good"])  # where they stood before they had a file of their own
+        journal.read_good = lambda: self._read_good(older)
         if record["version"] == self._version:  # another version may take what this one choked on
             journal.suspects = tuple(map(int, record.get("suspects", ())))
             journal.trial = read_trial(record.get("trial"))
-            journal.blocked = {int(key): (stage, words) for key, (stage, words) in record["blocked"].items()}
+            journal.blocked = {int(key): (str(stage), str(words)) for key, (stage, words) in record["blocked"].items()}
         if {"tenant": record["tenant"], "service": record["service"]} != self._who:
             return journal, []  # the base is still the base; the patches are not ours
         _read_time(journal, record.get("time", {}))
         journal.revision = int(record["revision"])
-        journal.receipts = list(record.get("receipts", ()))
-        return journal, self._read_patches(journal, record["patches"], trust)
+        journal.signers = list(map(str, record.get("signers", ())))
+        journal.receipts = [dict(receipt) for receipt in record.get("receipts", ())]
+        refused = self._read_patches(journal, record["patches"], trust)
+        if journal.signers and set(journal.signers).isdisjoint(trust.mgt.names):  # killed before it was written down
+            journal.revision, journal.complete = 0, False
+        return journal, refused
 
     def _read_patches(self, journal: Journal, entries: list[Any], trust: Trust) -> list[Refused]:
         refused = []
@@ -197,6 +206,7 @@ class JournalFile:
             "doubt": journal.doubt,
             "unsynced": journal.unsynced[-KEPT_UNSYNCED:],
             "time": _time(journal),
+            "signers": journal.signers,
         }
         conf_file.write_atomically(self.path, json.dumps(record), MODE)
 
@@ -205,14 +215,12 @@ class JournalFile:
         record = [{"ids": good.ids, "overlay": good.overlay, "texts": good.texts} for good in journal.good]
         conf_file.write_atomically(self.good_path, json.dumps(record), MODE)
 
-    def _read_good(self) -> list[Candidate]:
+    def _read_good(self, older: list[Any]) -> list[Candidate]:
         """What cannot be read is not proven: it will be checked like anything else."""
         try:
-            return [
-                _candidate(good)
-                for good in json.loads(conf_file.read_text(self.good_path, conf_file.OWN_BYTES) or "[]")
-            ]
-        except (OSError, ValueError, KeyError, TypeError):
+            text = conf_file.read_text(self.good_path, conf_file.OWN_BYTES) or "[]"
+            return understood(lambda: [_candidate(good) for good in json.loads(text) or older])
+        except (OSError, ValueError):
             return []
 
     def sweep(self) -> None:
@@ -220,9 +228,23 @@ class JournalFile:
         conf_file.sweep([self.path, self.good_path, f"{self._directory}/{ASIDE}"])
 
 
+def understood(read: Callable[[], T]) -> T:
+    """What a file of ours says, read by this; ValueError whatever is wrong with it, for bits rot and people edit."""
+    try:
+        return read()
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("want text")
+    return value
+
+
 def imprint_of(record: list[Any] | None) -> Imprint | None:
     """From the journal, or from the copy of the base."""
-    return Imprint(str(record[0]), dict(record[1]), tuple(record[2])) if record else None
+    return Imprint(_text(record[0]), dict(record[1]), tuple(map(int, record[2]))) if record else None
 
 
 def _time(journal: Journal) -> dict[str, Any]:
@@ -235,8 +257,17 @@ def _read_time(journal: Journal, record: dict[str, Any]) -> None:
     journal.latches.begun = {int(patch_id) for patch_id in record.get("begun", ())}
     journal.latches.over = {int(patch_id) for patch_id in record.get("over", ())}
     if seen := record.get("seen"):
-        journal.seen = Seen(float(seen[0]), float(seen[1]), str(seen[2]))
+        journal.seen = Seen(_seconds(seen[0]), _seconds(seen[1]), str(seen[2]))
+
+
+def _seconds(value: Any) -> float:
+    if not 0 <= float(value) < _LAST_INSTANT:
+        raise ValueError("want a clock's seconds")
+    return float(value)
 
 
 def _candidate(record: dict[str, Any]) -> Candidate:
-    return Candidate(tuple(record["ids"]), dict(record["overlay"]), dict(record["texts"]))
+    texts = {_text(path): _text(text) for path, text in record["texts"].items()}
+    if not texts:
+        raise ValueError("want files")
+    return Candidate(tuple(map(int, record["ids"])), dict(record["overlay"]), texts)

@@ -4,15 +4,19 @@ Whoever can replace the file at HMS_TRUST must not be able to replace the contro
 the state directory, and a replaced file is taken over while the agent runs or refused aloud; refused, it changes
 nothing and the agent goes on with what it has. Pinning anew is a person's act: remove the kept file, and restart.
 
+Without keys every message and the whole journal would be refused and live patches undone, so a first start without
+them is a bad setting (exit 2), not something to retry. Later starts have what was pinned, whatever became of the file.
+
 Looking is a stat when the loop is awake anyway; nothing here wakes it.
 """
 
 from typing import Literal, TypeAlias
 
+from hms_svc.address import SettingsError
 from hms_svc.clock import next_tick
-from hms_svc.conf_file import Glance, glance, read_text, write_atomically
-from hms_svc.job import words
+from hms_svc.conf_file import Glance, glance, read_text, words, write_atomically
 from hms_svc.log import emit
+from hms_svc.settings import Settings
 from hms_svc.trust import Trust, dump_plain, load_trust, succeed
 from hms_svc.wire import Refused, key_id, rfc3339
 
@@ -39,6 +43,14 @@ class Keyring:
     def trouble(self) -> str:
         """Why the file is not what counts, or why what counts is not kept; "" when all is well."""
         return self._refused or self._unkept
+
+    def undisturbed(self, now: float) -> bool:
+        """Whether the file is as it was when last looked at, and nothing is left to be kept; that counts as a look."""
+        if now >= self._next:
+            if not self._kept or glance(self._path) != self._seen:
+                return False
+            self._next = next_tick(now)
+        return True
 
     def look(self, now: float, wall: float) -> bool:
         """Take in the file if somebody changed it; whether other keys count now."""
@@ -88,6 +100,46 @@ class Keyring:
     def _refuse(self, reason: str, detail: str) -> None:
         self._refused = f"trust: {reason}: {detail}"
         emit("trust_refused", reason=reason, detail=detail, file=self._path)
+
+
+def open_keyring(settings: Settings, wall: float) -> Keyring:
+    """The keys that count: those pinned before, else those of the file at HMS_TRUST. `wall` is the time of day."""
+    known = _pinned_before(settings.state)
+    ring = Keyring(settings.trust, settings.state, known or given(settings), kept=known is not None)
+    ring.look(0.0, wall)
+    return ring
+
+
+def given(settings: Settings) -> Trust:
+    """The keys of the trust file, as somebody reads it who has none yet."""
+    try:
+        text = read_text(settings.trust)
+        if text is None:
+            raise SettingsError(f"HMS_TRUST={settings.trust}: no such file; ask the control plane's operator")
+        return load_trust(text)
+    except OSError as error:
+        raise SettingsError(f"HMS_TRUST={settings.trust}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"HMS_TRUST={settings.trust}: {error}") from None
+
+
+def known_trust(settings: Settings) -> Trust:
+    """The keys an agent here would go by, for those who only look: nothing is pinned or said."""
+    try:
+        return pinned(settings.state) or given(settings)
+    except (OSError, ValueError):
+        return given(settings)
+
+
+def _pinned_before(directory: str) -> Trust | None:
+    """What an earlier run pinned. What cannot be understood counts as nothing, for the served process goes first."""
+    try:
+        return pinned(directory)
+    except OSError as error:
+        raise SettingsError(f"HMS_STATE={directory}: the pinned keys cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        emit("trust_pin_unreadable", detail=str(error))
+        return None
 
 
 def following(trust: Trust, path: str) -> Trust:

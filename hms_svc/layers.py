@@ -27,15 +27,6 @@ def rank(patch_id: int, instance: str) -> int:
     return int.from_bytes(hashed[:_RANK_BYTES], "big")
 
 
-def in_force(patches: Iterable[Patch], version: str, instance: str, at: float) -> list[Patch]:
-    """The patches that shape this instance at epoch second `at`, in fold order: the last one wins.
-
-    Raises:
-        ValueError: the version, or a patch's selector, is not one.
-    """
-    return [patch for patch in admitted(patches, version, instance) if is_open(patch, at)]
-
-
 def admitted(patches: Iterable[Patch], version: str, instance: str) -> list[Patch]:
     """The patches that are for this instance whenever their windows are open, in fold order.
 

@@ -10,15 +10,14 @@ from collections.abc import Iterable, Sequence
 from hms_svc.attempt import MOST_STARTS, Attempt, Stage, Trial
 from hms_svc.base_copy import BaseCopy
 from hms_svc.candidate import Candidate
-from hms_svc.conf_file import sha
+from hms_svc.conf_file import sha, words
 from hms_svc.course import Course, Failure
-from hms_svc.debts import Debts
-from hms_svc.job import words
 from hms_svc.journal import Imprint, Journal, JournalFile
 from hms_svc.log import emit
 from hms_svc.messages import Patch
 from hms_svc.recovery import suspect
 from hms_svc.report import Reporter
+from hms_svc.unsynced import Unsynced
 from hms_svc.wire import rfc3339
 
 RETRY_SECONDS = 1.0
@@ -28,9 +27,7 @@ SEEN_SECONDS = 600.0
 class Ledger:
     """The journal and the receipts. `now` is the monotonic clock, `wall` the time of day."""
 
-    def __init__(
-        self, journal: Journal, store: JournalFile, reporter: Reporter, beside: BaseCopy | None = None
-    ) -> None:
+    def __init__(self, journal: Journal, store: JournalFile, reporter: Reporter, beside: BaseCopy) -> None:
         self.journal = journal
         self._store = store
         self._reporter = reporter
@@ -40,7 +37,7 @@ class Ledger:
         self._seen_at = 0.0  # how far the journal on disk knows the monotonic clock
         self._save_at = 0.0
         self._complaint = ""
-        self._debts = Debts()
+        self._unsynced = Unsynced()
         self._confirmed: set[int] = set()  # told to be effective since we started
         self._touched = journal.in_files  # were in the files at some time, and not yet told to be reverted
         self._in_files = journal.in_files  # may be in the files now
@@ -49,17 +46,16 @@ class Ledger:
         self.attempts: dict[str, int] = {}  # how many came to which end
         reporter.restore(journal.receipts)
         store.sweep()
-        if beside is not None:
-            beside.sweep()
+        beside.sweep()
 
     def wake_at(self) -> list[float]:
         """When to look again: at an unsaved journal, at a directory that was not synced."""
         times = [self._save_at] if self._unsaved or self._good_unsaved else []
-        return [*times, self._debts.retry_at] if self._debts.owed else times
+        return [*times, self._unsynced.retry_at] if self._unsynced.owed else times
 
     def trouble(self) -> str:
         """What is wrong with the disk, or with the base; "" when nothing is."""
-        return "; ".join(filter(None, (self._complaint, self._debts.words(), self.journal.misgiving)))
+        return "; ".join(filter(None, (self._complaint, self._unsynced.words(), self.journal.misgiving)))
 
     # --- saving
 
@@ -69,7 +65,7 @@ class Ledger:
 
     def settle(self, now: float) -> None:
         """Write the journal when it is behind, and sync what could not be synced."""
-        if self._debts.owed and self._debts.pay(now):
+        if self._unsynced.owed and self._unsynced.pay(now):
             self.journal.unsynced.clear()
             self.unsaved()
         if not self._unsaved and (self.journal.latches.moved or self._seen_long_ago()):
@@ -82,8 +78,7 @@ class Ledger:
             if self._good_unsaved:
                 self._store.save_good(self.journal)
                 self._good_unsaved = False
-            if self._beside is not None:
-                self._beside.follow(self.journal)
+            self._beside.follow(self.journal)
             self._save()
         except OSError as error:
             self._save_at = now + RETRY_SECONDS
@@ -171,8 +166,7 @@ class Ledger:
         journal.writing, journal.effective_sha = _imprint(candidate), ""
         self._reach("CHECKED")
         try:
-            if self._beside is not None:
-                self._beside.keep(journal)
+            self._beside.keep(journal)
             self._save()
         except OSError as error:
             self.unsaved()
@@ -184,10 +178,10 @@ class Ledger:
         """The files have changed; `unsynced` are directories that may yet forget it."""
         journal = self.journal
         if unsynced:
-            self._debts.owe(unsynced, now)
+            self._unsynced.owe(unsynced, now)
             journal.unsynced += [journal.written] if journal.written else []
         else:
-            self._debts.forgive()
+            self._unsynced.forgive()
             journal.unsynced.clear()
         journal.written = _imprint(candidate)
         self._touched.update(candidate.ids)

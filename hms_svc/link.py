@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from hms_svc.address import SettingsError
 from hms_svc.clock import next_tick
 from hms_svc.errand import Bell, Errand
-from hms_svc.log import emit
-from hms_svc.muffler import Muffler
+from hms_svc.log import Muffler, emit
 from hms_svc.pair import Pair
 from hms_svc.resp import RedisError, RedisSaidNo
 from hms_svc.settings import Settings
@@ -45,8 +44,6 @@ class Link:
     def __init__(self, settings: Settings, bell: Bell) -> None:
         self._settings = settings
         self._bell = bell
-        self._channel = f"cfg::{settings.tenant}"
-        self._key = f"cfg-state::{settings.tenant}::{settings.service}"
         self._pair: Pair | None = None
         self._dial: Errand[Pair] | None = None
         self._dial_at = 0.0
@@ -74,11 +71,11 @@ class Link:
         """The file descriptor to wait on, if anything new on it matters before `wake_at`."""
         return self._pair.listener.sock.fileno() if self._pair and not self._rest_until else None
 
-    def wake_at(self) -> float | None:
+    def wake_at(self) -> float:
         """When `tend` or `receive` has something to do, if nothing arrives before."""
         if self._pair:
             return self._rest_until or min(self._ping_at, self._heard + SILENCE_SECONDS)
-        return None if self._dial else self._dial_at
+        return float("inf") if self._dial else self._dial_at
 
     def tend(self, now: float) -> None:
         """Dial, ping, and give up on silence: whatever is due."""
@@ -94,7 +91,7 @@ class Link:
         """In an errand. The address is asked for each time: whoever gives it may have a new password by now."""
         address = self._settings.redis_now()
         try:
-            return Pair(address, self._channel, self._key, self._bell)
+            return Pair(address, self._settings.channel, self._settings.snapshot_key, self._bell)
         except (OSError, RedisError) as error:
             raise RedisError(address.without_secrets(str(error))) from None
 
@@ -131,14 +128,16 @@ class Link:
         except RedisError as error:
             self._refused("owner", str(error), now)
 
-    def speaks(self, now: float) -> bool:
-        """Whether more has arrived than the answer to a PING, which is nothing to get up for."""
+    def undisturbed(self, now: float) -> bool:
+        """Whether it stands, and nothing has arrived but the answer to a PING. Sends the next one when that is due."""
         self._inbox += self._read(now)
-        return bool(self._inbox) or self.listener is None
+        if not self._inbox and self.listener is not None:
+            self.tend(now)
+        return not self._inbox and self.listener is not None
 
     def receive(self, now: float) -> list[bytes]:
         """The messages that have arrived on the channel, or a portion of them."""
-        inbox, self._inbox = self._inbox + self._read(now), []
+        inbox, self._inbox = self._inbox or self._read(now), []
         return inbox
 
     def _read(self, now: float) -> list[bytes]:
@@ -163,7 +162,7 @@ class Link:
 
     def snapshot(self, now: float) -> bytes | None:
         """The stream's snapshot as Redis has it; None when it has none or is away."""
-        found = self._call(now, "GET", self._key)
+        found = self._call(now, "GET", self._settings.snapshot_key)
         return found if isinstance(found, bytes) else None
 
     def report(self, text: str, now: float) -> bool:

@@ -1,6 +1,6 @@
 """Where the agent can be asked how it is: a socket in its state directory, and a port where HMS_LISTEN names one.
 
-Only what must be there before anybody asks: two listening sockets for the loop to wait on. Who asks is `server`'s
+Only what must be there before anybody asks: two listening sockets for the loop to wait on. Who asks is `http_server`'s
 business, which is loaded when the first one comes. A socket that cannot be opened is said once and tried again: a taken
 port must not keep a window open.
 """
@@ -16,7 +16,7 @@ from hms_svc.settings import Settings
 if TYPE_CHECKING:
     import select
 
-    from hms_svc.server import Server
+    from hms_svc.http_server import HttpServer
 
 SOCKET = "status.sock"
 BACKLOG = 16
@@ -35,7 +35,7 @@ class Listener:
         self._address = settings.listen
         self._inside: socket.socket | None = None
         self._outside: socket.socket | None = None
-        self._server: Server | None = None
+        self._server: HttpServer | None = None
         self._retry_at = 0.0
         self._complaint = ""
 
@@ -76,9 +76,9 @@ class Listener:
         came = set(ready)
         doors = [door for door in (self._inside, self._outside) if door is not None and door.fileno() in came]
         if doors and self._server is None:
-            from hms_svc.server import Server  # noqa: PLC0415 - nobody may ever ask
+            from hms_svc.http_server import HttpServer  # noqa: PLC0415 - nobody may ever ask
 
-            self._server = Server()
+            self._server = HttpServer()
         if self._server is not None:
             self._server.serve(doors, came, now, view, self._inside)
 

@@ -14,6 +14,8 @@ STDERR = 2
 # What a pipe that can be written to takes at once, without waiting.
 MOST_BYTES = select.PIPE_BUF
 SHOWN_CHARS = 300
+LINES_A_MINUTE = 10
+MINUTE_SECONDS = 60.0
 
 
 def emit(event: str, **fields: object) -> None:
@@ -41,3 +43,20 @@ def _cut(value: object) -> object:
     """A field short enough to be one of ten in a line."""
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     return value if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}.."
+
+
+class Muffler:
+    """Keeps the same from being said ten thousand times: a few a minute of each kind, and how many were left out."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, tuple[float, int]] = {}
+
+    def pass_on(self, kind: str, now: float) -> dict[str, int] | None:
+        """What to add to a line that may be written, None for one that may not. `now` is the monotonic clock."""
+        since, count = self._kinds.get(kind, (now, 0))
+        if now - since >= MINUTE_SECONDS:
+            left_out = max(count - LINES_A_MINUTE, 0)
+            self._kinds[kind] = (now, 1)
+            return {"left_out": left_out} if left_out else {}
+        self._kinds[kind] = (since, count + 1)
+        return {} if count < LINES_A_MINUTE else None

@@ -1,4 +1,4 @@
-"""RFC 7386 merging and what follows from it: composing patches, dotted paths, who won each key, digests.
+"""RFC 7386 merging and what follows from it: composing patches, dotted paths, digests.
 
 `fold(base, active patches)` is what the whole system promises, so it is made of pure functions that the
 control plane's preview and the sidecar share. Nothing here mutates its arguments; results may share parts
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 32
 """How deep mappings and lists may nest, in a patch and in a document alike."""
-BASE = -1
-"""The layer index of a value no patch touched."""
 _EXACT_INTEGERS = 2**53
 
 
@@ -93,31 +91,6 @@ def _join(into: dict[str, Any], more: dict[str, Any], above: tuple[str, ...]) ->
 def dotted(path: Sequence[str]) -> str:
     """A key path as people write it; a name with a dot of its own stands in quotes."""
     return ".".join(f'"{name}"' if "." in name else name for name in path)
-
-
-def provenance(base: Any, layers: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """For each key of the folded document, by dotted path, the index of the layer that won it, or `BASE`.
-
-    `layers` are the changes of patches in fold order. An empty mapping counts as a value.
-    """
-    nested = [expand(layer) for layer in layers]
-    folded = reduce(merge, nested, base)
-    return {dotted(path): _winner(path, nested) for path in leaves(folded)}
-
-
-def _winner(path: tuple[str, ...], layers: Sequence[dict[str, Any]]) -> int:
-    return next((i for i in reversed(range(len(layers))) if _touches(layers[i], path)), BASE)
-
-
-def _touches(change: Any, path: tuple[str, ...]) -> bool:
-    """Whether a patch decides the value at a path, by setting it or by replacing something above it."""
-    for name in path:
-        if not isinstance(change, dict):
-            return True
-        if name not in change:
-            return False
-        change = change[name]
-    return True
 
 
 def leaves(document: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

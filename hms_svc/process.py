@@ -146,7 +146,13 @@ def would_die(process: Process, number: int) -> bool:
         return False
     status = _read(f"/proc/{process.pid}/status")
     prepared = (b"SigCgt", b"SigBlk", b"SigIgn")
-    return bool(status) and not any(_mask(status, name) >> (number - 1) & 1 for name in prepared)
+    masked = any(_mask(status, name) >> (number - 1) & 1 for name in prepared)
+    return bool(status) and not masked and not waits(process.pid)
+
+
+def waits(pid: int) -> bool:
+    """Whether it sleeps in sigwait: it takes what it had blocked, which /proc shows as not blocked until it wakes."""
+    return b"sigtimedwait" in _read(f"/proc/{pid}/wchan")
 
 
 def _mask(status: bytes, name: bytes) -> int:

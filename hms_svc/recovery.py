@@ -5,10 +5,9 @@ file alone cannot tell; so whatever hints at a loss is said in the log and stays
 another base.
 """
 
-from hms_svc import conf_file
 from hms_svc.base_copy import BaseCopy, Copy, made_of
 from hms_svc.candidate import Candidate
-from hms_svc.job import words
+from hms_svc.conf_file import peek, sha, words
 from hms_svc.journal import Journal
 from hms_svc.log import emit
 
@@ -22,6 +21,7 @@ ALIKE = (
 def recover(journal: Journal, beside: BaseCopy, conf: str, *, spoilt: bool) -> None:
     """Give a journal without a base the one kept beside conf.yml, if that is where conf.yml comes from."""
     if journal.base is not None:
+        _meet(journal, beside, peek(conf))
         return
     try:
         copy = beside.read()
@@ -29,9 +29,25 @@ def recover(journal: Journal, beside: BaseCopy, conf: str, *, spoilt: bool) -> N
         _doubt(journal, LOST, words(error) if isinstance(error, OSError) else str(error))
         return
     if copy is not None:
-        _take(journal, copy, _text(conf), beside.path)
+        _take(journal, copy, peek(conf), beside.path)
     elif spoilt:
         _doubt(journal, LOST, "there is no copy of the base")
+
+
+def _meet(journal: Journal, beside: BaseCopy, text: str | None) -> None:
+    """A conf.yml of ours from another moment than the journal, as when one volume was restored: no edit."""
+    if text is None or journal.knows(text):
+        return
+    try:
+        copy = beside.read()
+    except (OSError, ValueError):
+        return
+    imprints = copy.imprints if copy else []
+    made = next((imprint for imprint in reversed(imprints) if imprint.sha == sha(text)), None)
+    if copy and made:
+        journal.base = copy.base
+        journal.unsynced.append(made)
+        emit("base_recovered", path=beside.path, patches=list(made.ids))
 
 
 def suspect(journal: Journal, candidate: Candidate) -> None:
@@ -39,14 +55,6 @@ def suspect(journal: Journal, candidate: Candidate) -> None:
     first, conf = journal.untouched and journal.doubt is None, next(iter(candidate.texts.values()))
     if first and candidate.overlay and conf == journal.base:
         _doubt(journal, ALIKE, f"patches {list(candidate.ids)} change nothing")
-
-
-def _text(conf: str) -> str | None:
-    """What stands in the file; None also for what cannot be read, which is nobody's base."""
-    try:
-        return conf_file.read_text(conf)
-    except (OSError, ValueError):
-        return None
 
 
 def _take(journal: Journal, copy: Copy, text: str | None, path: str) -> None:

@@ -35,8 +35,11 @@ class Served:
 
     def tell(self) -> bool:
         """Signal it (or, where a command reloads, remember how it looks before); False when it does not run."""
-        self._told = self._told or process.ticks()
+        since, self._told = self._told, self._told or process.ticks()
         found = self._find()
+        if found and since and self._signals and found.started >= since:
+            self._process, self.restarted, self.absent = found, True, False
+            return False
         told = found is not None and self._tell(found)
         self.absent = self._signals and not told and self.deaf is None
         return told

@@ -94,6 +94,21 @@ class Settings(NamedTuple):
     token_file: str
 
     @property
+    def channel(self) -> str:
+        """Where the control plane speaks to this tenant."""
+        return f"cfg::{self.tenant}"
+
+    @property
+    def snapshot_key(self) -> str:
+        """Where Redis has the stream's snapshot."""
+        return f"cfg-state::{self.tenant}::{self.service}"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files that are ours to write: conf.yml, and what is rendered from it."""
+        return (self.conf, *(target for _, target in self.render))
+
+    @property
     def reloads(self) -> bool:
         """Whether anything has to be told that the file changed."""
         return bool(self.reload or self.pidfile or self.process)

@@ -7,6 +7,7 @@ MGT is asked by an errand.
 
 from hms_svc import http
 from hms_svc.address import HttpAddress, SettingsError
+from hms_svc.clock import next_tick
 from hms_svc.errand import Bell, Errand
 from hms_svc.link import Link, jitter
 from hms_svc.log import emit
@@ -42,9 +43,9 @@ class Source:
         """Whether everybody who could be asked has been, and nobody is on the way."""
         return self._link.tried and self._errand is None and self._due > 0.0
 
-    def wake_at(self) -> float | None:
+    def wake_at(self) -> float:
         """When to ask again, if nothing happens before."""
-        return self._due if self._link.tried else None
+        return self._due if self._link.tried else float("inf")
 
     def hasten(self, now: float) -> None:
         """A gap showed: ask soon."""
@@ -57,7 +58,7 @@ class Source:
         errand, self._errand = self._errand, None
         try:
             found = errand.take()
-        except (http.HttpError, SettingsError) as error:
+        except (OSError, http.HttpError, SettingsError) as error:
             self._complain(str(error))
             return None
         self.answered, self._quiet = True, False
@@ -87,7 +88,7 @@ class Source:
         address = self._settings.mgt
         if address is None or self._errand is not None:
             return
-        path = f"{address.path.rstrip('/')}/api/stream/{self._settings.tenant}/{self._settings.service}/snapshot"
+        path = snapshot_path(address, self._settings)
         self._errand = Errand(self._bell, lambda: fetch(address, path, self._settings.token_now()))
 
     def settle(self, now: float, *, behind: bool) -> None:
@@ -96,8 +97,13 @@ class Source:
             self._due = now + self._retry / 2 + jitter(self._retry)
             self._retry = min(self._retry * 2, LONGEST_RETRY_SECONDS)
         else:
-            self._due = now + RECONCILE_SECONDS + jitter(SPREAD_SECONDS)
+            self._due = next_tick(now + RECONCILE_SECONDS + jitter(SPREAD_SECONDS - 1))
             self._retry = FIRST_RETRY_SECONDS
+
+
+def snapshot_path(address: HttpAddress, settings: Settings) -> str:
+    """Where MGT has the stream's snapshot."""
+    return f"{address.path.rstrip('/')}/api/stream/{settings.tenant}/{settings.service}/snapshot"
 
 
 def fetch(address: HttpAddress, path: str, token: str) -> bytes | None:

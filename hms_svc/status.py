@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hms_svc.address import SettingsError
-from hms_svc.exits import FAILED, OK
-from hms_svc.inside import Reply, ask, holder
-from hms_svc.output import output_form
+from hms_svc.cli import FAILED, OK, output_form
 from hms_svc.settings import Settings, read, state_directory
+from hms_svc.status_client import Reply, ask, holder
 
 FLAGS = {"--live": "/livez", "--ready": "/readyz"}
 
@@ -76,10 +75,10 @@ def _journal_age(state: str) -> float | None:
 
 def _left_behind(settings: Settings) -> dict[str, Any]:
     """What the journal says."""
-    from hms_svc import view  # noqa: PLC0415 - a running agent answers for itself
+    from hms_svc import status_view  # noqa: PLC0415 - a running agent answers for itself
     from hms_svc.desired import Desired  # noqa: PLC0415 - as above
-    from hms_svc.ground import known_trust  # noqa: PLC0415 - as above
     from hms_svc.journal import JournalFile  # noqa: PLC0415 - as above
+    from hms_svc.keyring import known_trust  # noqa: PLC0415 - as above
 
     file = JournalFile(settings.state, settings.tenant, settings.service, settings.version)
     now = time.time()
@@ -89,4 +88,5 @@ def _left_behind(settings: Settings) -> dict[str, Any]:
         raise SettingsError(f"HMS_STATE={settings.state}: the journal cannot be read: {error}") from None
     desired = Desired(settings.service, settings.version, settings.instance, now)
     desired.restore(journal.revision, journal.patches, journal.latches, complete=journal.complete)
-    return view.of_journal(settings, desired, journal, now) | {"journal_age_seconds": _journal_age(settings.state)}
+    found = status_view.of_journal(settings, desired, journal, now)
+    return found | {"journal_age_seconds": _journal_age(settings.state)}

@@ -1,4 +1,4 @@
-"""`hms-svc status` in words, for people: a few lines about the agent and a table of its patches."""
+"""The agent's view in words, for people: `hms-svc status` as a few lines and a table, `run --once` as one line."""
 
 import shutil
 import time
@@ -125,3 +125,27 @@ def _ends(one: Mapping[str, Any]) -> str:
     if left is None:
         return "-"
     return span(left) if left > 0 else "ended"
+
+
+def outcome(view: Mapping[str, Any], *, done: bool) -> str:
+    """`run --once` in one line: what is in effect now, or why not; from the agent's view at its end."""
+    failed = [one for one in view["patches"] if one["stage"].startswith("failed")]
+    if done:
+        return f"in effect: {_effect(view)}"
+    if failed:
+        told = "; ".join(f"patch {one['id']} {one['stage']}: {' '.join(one['detail'].split())}" for one in failed)
+        return f"failed: {told}; in effect: {_effect(view)}"
+    if view["trouble"]:
+        return f"failed: {' '.join(view['trouble'].split())}"
+    if not view["answered"]:
+        return f"failed: nobody answered with the stream, neither {view['redis']} nor HMS_MGT_URL"
+    if view["phase"] != "steady":
+        return "failed: the service did not show the new configuration in time"
+    return f"not reported, for the link to {view['redis']} is down; in effect: {_effect(view)}"
+
+
+def _effect(view: Mapping[str, Any]) -> str:
+    if not view["in_effect"]:
+        return "unknown"
+    patches = ", ".join(str(patch_id) for patch_id in view["active"])
+    return f"revision {view['revision']}, {f'patches {patches}' if patches else 'the base without patches'}"

@@ -14,6 +14,7 @@ from hms_svc.wire import rfc3339
 # The kernel slews both clocks alike, so what is left between them is steps, and the time between reading the one and
 # the other.
 STEP_SECONDS = 0.5
+SLIP_SECONDS = 0.01
 FRESH_SECONDS = 10.0  # a signed word decides for so long
 LAPSE_SECONDS = 30.0  # so long it holds back a clock that was set forward; then this instance is stale
 FAR_SECONDS = 30.0  # beyond this a clock is wrong, not skewed
@@ -86,15 +87,22 @@ class Timekeeper:
         if jumped:
             self._note(now, step)
 
+    def goes_on(self, now: float, wall: float) -> bool:
+        """Whether both clocks counted alike since the last look, so that another one would change nothing."""
+        return not self._doubted and abs(wall - now - self._wall) <= SLIP_SECONDS
+
     def hear(self, issued: float, now: float) -> None:
         """Take in when a verified, live message was signed: it may settle a doubt, or show that our clocks are slow."""
-        if issued <= self._issued:
+        word = issued - now
+        # The control plane's clock was wrong when we took its word for the time, and is right again.
+        corrected = self._borrowed and abs(word - self._wall) <= SKEW_SECONDS
+        if issued <= self._issued and not corrected:
             return
-        self._issued, word = issued, issued - now
+        self._issued = issued
         self._watch_skew(word, now)
         if word < min(self._lead, self._wall) - FAR_SECONDS:
             return
-        if word >= self._word or now - self._word_at > FRESH_SECONDS:  # the least delayed one of late
+        if corrected or word >= self._word or now - self._word_at > FRESH_SECONDS:  # the least delayed one of late
             self._word, self._word_at = word, now
         self._heard = now
         self._weigh(now)

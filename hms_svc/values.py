@@ -1,6 +1,8 @@
 """Makes each setting's text a value, or raises SettingsError with one line that says what would be right.
 
 `given` is the text of every setting by its variable. URLs are for `address` to take apart, probes for `evidence`.
+Secrets may lie in files, read again whenever they are needed, for mounted ones are replaced while we run. Errors name
+the setting and the path, and never show what was read.
 """
 
 import os
@@ -9,7 +11,6 @@ import socket
 from collections.abc import Mapping
 
 from hms_svc.address import RedisAddress, SettingsError, TlsFiles, redis_address
-from hms_svc.secret import from_file
 
 
 def identifier(name: str, given: Mapping[str, str]) -> str:
@@ -57,12 +58,30 @@ def redis(url: str, tls: TlsFiles) -> RedisAddress:
 
 def redis_in_file(path: str, tls: TlsFiles) -> RedisAddress:
     """As `redis`, from the file that holds it."""
-    return redis_address("HMS_REDIS_URL_FILE", from_file("HMS_REDIS_URL_FILE", path), tls)
+    return redis_address("HMS_REDIS_URL_FILE", _from_file("HMS_REDIS_URL_FILE", path), tls)
+
+
+def _from_file(name: str, path: str) -> str:
+    """The secret in the file that the setting `name` points to, without the line's end."""
+    from hms_svc.conf_file import read_text  # noqa: PLC0415 - only for those who keep secrets in files
+
+    try:
+        text = read_text(path)
+    except OSError as error:
+        raise SettingsError(f"{name}={path}: {error.strerror}; a file that this user may read is expected") from None
+    except ValueError:
+        raise SettingsError(f"{name}={path}: a small text file is expected") from None
+    if text is None:
+        raise SettingsError(f"{name}={path}: no such file")
+    secret = text.rstrip("\r\n")
+    if not secret:
+        raise SettingsError(f"{name}={path}: the file is empty")
+    return secret
 
 
 def token_in_file(path: str) -> str:
     """As `token`, from the file that holds it."""
-    return token("HMS_TOKEN_FILE", from_file("HMS_TOKEN_FILE", path))
+    return token("HMS_TOKEN_FILE", _from_file("HMS_TOKEN_FILE", path))
 
 
 def token(name: str, token: str) -> str:

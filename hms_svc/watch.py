@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from hms_svc import conf_file, drift
-from hms_svc.aside import Aside
 from hms_svc.candidate import mapping
 from hms_svc.clock import next_tick
 from hms_svc.conf_file import TEXT_BYTES, Glance
-from hms_svc.gap import Gap
 from hms_svc.journal import Journal
 from hms_svc.log import emit
+from hms_svc.old_file import OldFile
+from hms_svc.rejected import Rejected
 
 STEADY_SECONDS = 0.1
 HEALED_SHOWN_SECONDS = 60.0
@@ -29,12 +29,12 @@ Sight: TypeAlias = Literal["same", "changed", "moving"]
 class Watch:
     """conf.yml and the rendered files, as last seen. `now` is the monotonic clock."""
 
-    def __init__(self, conf: str, rendered: tuple[str, ...], journal: Journal, aside: Aside) -> None:
+    def __init__(self, conf: str, rendered: tuple[str, ...], journal: Journal, rejected: Rejected) -> None:
         self._conf = conf
         self._rendered = rendered
         self._journal = journal
-        self._aside = aside
-        self._gap = Gap(conf)
+        self._rejected = rejected
+        self._old = OldFile(conf)
         self._seen: tuple[Glance | None, ...] | None = None
         self._moving: tuple[Glance | None, ...] | None = None
         self._moving_since = 0.0
@@ -54,14 +54,26 @@ class Watch:
         glances = self._glances()
         ours = all(_holds(path, text) for path, text in texts.items())
         self._seen, self._moving = glances if ours else None, None
-        self._gap.placed()
+        self._old.placed()
+
+    def undisturbed(self, now: float) -> bool:
+        """Whether the files are as they were when last looked at; that counts as a look."""
+        if now >= self.next_look:
+            if self._old.held or self._glances() != self._seen:
+                return False
+            self.next_look = next_tick(now)
+        return True
+
+    def wake_at(self) -> float:
+        """When to look, where that is not at a tick."""
+        return self.next_look if self._moving or self._old.held else float("inf")
 
     def look(self, now: float) -> Sight:
         """Take in what others wrote, once they are done; OSError or ValueError while there is no base yet."""
         self.next_look = next_tick(now)
-        if self._gap.stirred:
+        if self._old.stirred:
             return self._look_at_the_old_one(now)
-        self._gap.rest(now)
+        self._old.rest(now)
         glances = self._glances()
         if glances == self._seen:
             return "same"
@@ -78,7 +90,7 @@ class Watch:
     def disturbed(self) -> bool:
         """Whether somebody wrote since the last look. From here to `mark` the file is held, to see who writes last."""
         written = self._journal.written
-        self._gap.open(written.overlay if written else {})
+        self._old.open(written.overlay if written else {})
         return self._glances() != self._seen
 
     def _as_effective(self) -> bool:
@@ -126,12 +138,12 @@ class Watch:
 
     def _look_at_the_old_one(self, now: float) -> Sight:
         """Somebody wrote to the file that ours replaced: the name is ours, the words are theirs."""
-        if self._gap.moving(now, STEADY_SECONDS):
+        if self._old.moving(now, STEADY_SECONDS):
             self.next_look = now + STEADY_SECONDS
             return "moving"
-        edited = self._gap.take()
+        edited = self._old.take()
         try:
-            self._adopt(self._journal.base or "", self._gap.overlay, _text(edited), now)
+            self._adopt(self._journal.base or "", self._old.overlay, _text(edited), now)
         except ValueError as error:
             self._reject(str(error), self._stored(edited) if edited else "", now)
         self._adopted = self._differences()
@@ -141,7 +153,7 @@ class Watch:
         try:
             text = conf_file.read_text(self._conf)
         except (OSError, ValueError) as error:
-            self._reject(str(error), self._aside.keep(self._conf), now)
+            self._reject(str(error), self._rejected.keep(self._conf), now)
             return
         if text is None or self._journal.knows(text):
             return
@@ -163,7 +175,7 @@ class Watch:
 
     def _stored(self, content: bytes) -> str:
         try:
-            return self._aside.store(content)
+            return self._rejected.store(content)
         except OSError:
             return ""
 

@@ -19,7 +19,7 @@ from json import JSONDecoder, dumps
 from math import isinf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
-from hms_svc.ed25519 import KEY_BYTES, SIGNATURE_BYTES, verifies
+from hms_svc.sodium import KEY_BYTES, SIGNATURE_BYTES, verifies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,6 +166,15 @@ class Pins(NamedTuple):
 
     keys: tuple[SupportsBytes, ...]
     threshold: int = 1
+
+    @property
+    def names(self) -> list[str]:
+        """The keys' ids."""
+        return [key_id(key) for key in self.keys]
+
+    def share(self, other: Pins) -> bool:
+        """Whether a key of one is a key of the other, so that what it signed there verifies here."""
+        return not set(self.names).isdisjoint(other.names)
 
 
 def seal(payload_type: str, payload: dict[str, Any], *keys: SigningKey) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from nacl.signing import SigningKey
 
-from hms_svc.layers import effective_digest, in_force
+from hms_svc.layers import effective_digest
 from hms_svc.messages import (
     Heartbeat,
     StreamMessage,
@@ -27,6 +27,7 @@ from hms_svc.messages import (
 )
 from hms_svc.trust import TRUST, Trust, dump, dump_trust, load_trust, payload, succeed
 from hms_svc.wire import ADMIT_ALL, DECISION, STREAM, Pins, Refused, instant, seal, unseal
+from tests.svc.makers import in_force
 
 GOLDEN = Path(__file__).parent / "golden"
 GOV = SigningKey(b"golden governance key, test only")

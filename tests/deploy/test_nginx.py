@@ -1,7 +1,6 @@
 """The served nginx of the compose file: what the sidecar renders is taken and obeyed by real nginx."""
 
 import http.client
-import shutil
 import socket
 import subprocess
 import time
@@ -10,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from hms_svc import template, yaml_tree
+from tests.conditions import need
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy/nginx"
 
-needs_nginx = pytest.mark.skipif(not shutil.which("nginx"), reason="no nginx on this machine")
+
+@pytest.fixture
+def _nginx() -> None:
+    need("nginx")
 
 
 def rendered(tmp_path: Path, port: int, **changes: int) -> Path:
@@ -54,7 +57,7 @@ def test_each_gap_of_the_template_is_a_key_of_the_base() -> None:
     assert "{{" not in template.fill_text((FOLDER / "nginx.conf.tmpl").read_text(), values)
 
 
-@needs_nginx
+@pytest.mark.usefixtures("_nginx")
 def test_answers_name_the_limit_they_were_given_under(tmp_path: Path) -> None:
     port = free_port()
     conf = rendered(tmp_path, port, rate_limit_rps=200)

@@ -3,7 +3,6 @@
 import os
 import re
 import resource
-import shutil
 import socket
 import subprocess
 import time
@@ -18,12 +17,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.retry import Retry
 
+from tests.conditions import need
+
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "deploy/redis.conf"
 MESSAGE = 256 * 1024
 OWN_DESCRIPTORS = 32  # what Redis keeps for itself, beside the clients
 
-pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server on this machine")
+need("redis-server")
 ONCE = Retry(NoBackoff(), 0)
 PLAIN = ("redis-server", str(CONF))
 Start = Callable[..., "Server"]

@@ -9,6 +9,7 @@ from hms_mgt.store.database import EVERY_TENANT
 from hms_mgt.usecases.take_in import take_in
 from hms_svc import layers, messages, wire
 from tests.mgt.conftest import World
+from tests.svc.makers import in_force
 
 SERVICE = "ARTIST_REGISTRY_API"
 
@@ -44,7 +45,7 @@ class Fleet:
             message = messages.read_message(head.snapshot, self._world.trust, self._tenant)
             assert isinstance(message, messages.StreamMessage)
             held = message.patches
-        active = layers.in_force(held, "2.1.0", name, now)
+        active = in_force(held, "2.1.0", name, now)
         return {
             "v": 1,
             "instance": name,

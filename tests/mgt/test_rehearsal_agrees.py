@@ -15,6 +15,7 @@ from hms_svc import layers
 from tests.mgt.conftest import PATCH, Play, World
 from tests.mgt.planned import asked, deployed, standing, window
 from tests.mgt.steps import review, step
+from tests.svc.makers import in_force
 
 VERSIONS = ("2.0.0", "2.1.0", "2.1.0-cdc", "3.0.0")
 selectors = st.sampled_from(["*", ">=2.1.0", "<3", "^2", "2.0.0"])
@@ -59,7 +60,7 @@ def test_what_is_shown_is_what_sidecars_fold(  # noqa: PLR0913, PLR0917 - all th
     new = plan.as_carried(standing(7, spec, 7))
     after = [patch for patch in before if patch.id not in replaced] + [new]
     for version in VERSIONS:
-        was, comes = (layers.fold(base, layers.in_force(held, version, "i", moment)) for held in (before, after))
+        was, comes = (layers.fold(base, in_force(held, version, "i", moment)) for held in (before, after))
         shown = found.get(version)
         if shown is None:
             assert was == comes

@@ -1,12 +1,13 @@
 """Fixed keys and ready-made patches, decisions and documents for the tests beside this file."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
+from hms_svc.layers import admitted, is_open
 from hms_svc.messages import Patch
 from hms_svc.trust import Trust
 from hms_svc.wire import ADMIT_ALL, DECISION, Pins, seal
@@ -98,3 +99,8 @@ def patch(number: int = 784, **over: Any) -> Patch:
         admit_below=ADMIT_ALL,
         envelope={},
     )._replace(**over)
+
+
+def in_force(patches: Iterable[Patch], version: str, instance: str, at: float) -> list[Patch]:
+    """The patches that shape this instance at epoch second `at`, in fold order: the last one wins."""
+    return [patch for patch in admitted(patches, version, instance) if is_open(patch, at)]

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hms_svc.layers import effective_digest, fold, in_force, next_change, overlay, rank
+from hms_svc.layers import effective_digest, fold, next_change, overlay, rank
 from hms_svc.merge import digest, merge
 from hms_svc.messages import Patch, StreamMessage, advance
 from hms_svc.selector import VersionError
 from hms_svc.wire import ADMIT_ALL
-from tests.svc.makers import SERVICE, TENANT, patch, small
+from tests.svc.makers import SERVICE, TENANT, in_force, patch, small
 
 INSTANCE = "pod-1"
 moments = st.integers(0, 20).map(float)

@@ -1,14 +1,12 @@
 """Merging: RFC 7386 to the letter, patches that compose, dotted knobs, and who won each key."""
 
 from copy import deepcopy
-from functools import reduce
 from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from hms_svc.merge import BASE, MAX_DEPTH, compose, digest, dotted, expand, leaves, merge, provenance, same
+from hms_svc.merge import MAX_DEPTH, compose, digest, dotted, expand, merge, same
 from tests.svc.makers import documents, small
 
 
@@ -68,7 +66,6 @@ def test_a_deleted_mapping_does_not_come_back_with_its_old_keys() -> None:
 def test_nothing_is_mutated(target: dict[str, Any], first: dict[str, Any], then: dict[str, Any]) -> None:
     before = deepcopy((target, first, then))
     merge(target, compose(first, then))
-    provenance(target, [first, then])
     assert (target, first, then) == before
 
 
@@ -130,44 +127,8 @@ def test_a_knob_is_a_path_of_names(knob: str) -> None:
         expand({knob: 1})
 
 
-def test_each_key_knows_its_layer() -> None:
-    base = {"rps": 50, "replicas": 3, "db": {"pool": 5, "host": "a"}, "tags": {}}
-    layers: list[dict[str, Any]] = [
-        {"rps": 200, "db.pool": 9},
-        {"rps": 300, "cache": {"ttl": 1}},
-        {"db": {"host": None}},
-    ]
-    assert provenance(base, layers) == {
-        "rps": 1,
-        "replicas": BASE,
-        "db.pool": 0,
-        "tags": BASE,
-        "cache.ttl": 1,
-    }
-
-
-def test_a_layer_that_replaced_a_whole_mapping_owns_what_is_left() -> None:
-    assert provenance({"a": {"x": 1}}, [{"a": None}, {"a": {"y": 2}}]) == {"a.y": 1}
-    assert provenance({"a": {"x": 1}}, [{"a": {"x": None}}]) == {"a": 0}
-    assert provenance({"a": 5}, [{"a": {}}]) == {"a": 0}
-
-
-def value_at(document: Any, path: tuple[str, ...]) -> Any:
-    return reduce(lambda inner, name: inner[name], path, document)
-
-
-@given(small, st.lists(small, max_size=4))
-def test_the_winner_of_a_key_alone_explains_its_value(base: dict[str, Any], layers: list[dict[str, Any]]) -> None:
-    folded = reduce(merge, layers, base)
-    won = provenance(base, layers)
-    assert list(won) == [dotted(path) for path in leaves(folded)]
-    for path in leaves(folded):
-        upto = reduce(merge, layers[: won[dotted(path)] + 1], base)
-        assert same(value_at(upto, path), value_at(folded, path))
-
-
 def test_a_name_with_a_dot_is_quoted_in_a_path() -> None:
-    assert provenance({"labels": {"app.kubernetes.io/name": 1}}, []) == {'labels."app.kubernetes.io/name"': BASE}
+    assert dotted(("labels", "app.kubernetes.io/name")) == 'labels."app.kubernetes.io/name"'
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@
 names each, so a failure says how to see it again.
 """
 
-import os
 import sys
 from collections import Counter
 from random import Random
@@ -12,9 +11,10 @@ from random import Random
 import pytest
 
 from hms_svc.wire import Refused
+from tests.conditions import THOROUGH
 from tests.svc.mutations import CORPUS, MUTATIONS, Genuine
 
-COUNT = 1_000_000 if os.environ.get("HMS_THOROUGH") == "1" else 20_000
+COUNT = 1_000_000 if THOROUGH else 20_000
 SHARES = 8
 
 

@@ -95,10 +95,10 @@ def test_what_never_ends_is_refused() -> None:
 def test_the_worst_reply_that_is_taken_costs_little_each_time_it_is_looked_at() -> None:
     reader = Reader()
     reader.feed(b"*%d\r\n" % MAX_ELEMENTS + b":1\r\n" * (MAX_ELEMENTS - 1))
-    since = time.perf_counter()
+    since = time.process_time()
     for _ in range(100):
         assert reader.gets() is MORE
-    assert (time.perf_counter() - since) / 100 < 0.02
+    assert (time.process_time() - since) / 100 < 0.02
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=5))

@@ -197,6 +197,19 @@ def test_clocks_that_are_far_behind_every_signed_word_are_wrong() -> None:
     assert world.wait(2).error == -0.5
 
 
+@pytest.mark.parametrize("ahead", [60.0, HOUR, 70 * 365 * 24 * HOUR])
+def test_a_word_from_the_future_is_over_when_the_control_planes_clock_is_right_again(ahead: float) -> None:
+    """Somebody with MGT's key, or an MGT with a wrong clock, must not own the agent's time from then on."""
+    world = World().wait(100).word().wait(5).word(-ahead).wait(5)
+    assert world.error == ahead
+    assert world.told[2] == "signed"
+    world.word().wait(1)
+    assert world.error == 0
+    assert world.told[2] == "wall"
+    world.wait(1).word(-ahead).wait(5).restart().wait(5).word().wait(1)
+    assert world.error == 0
+
+
 def test_the_right_time_is_better_than_a_late_word() -> None:
     assert World(wall=-1_000_000.0).wait(2).word(1.5).set_wall(0.0).error == 0
 

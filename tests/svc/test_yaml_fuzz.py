@@ -3,7 +3,6 @@
 400 of them by default, 20,000 with HMS_THOROUGH=1. A seed names each, so a failure says how to see it again.
 """
 
-import os
 import re
 import sys
 from collections import Counter
@@ -17,9 +16,10 @@ from hms_svc.merge import merge, same
 from hms_svc.yaml_edit import edit
 from hms_svc.yaml_tree import load
 from hms_svc.yaml_write import dump
+from tests.conditions import THOROUGH
 from tests.svc.yaml_files import file, must_stay, patch
 
-COUNT = 20_000 if os.environ.get("HMS_THOROUGH") == "1" else 400
+COUNT = 20_000 if THOROUGH else 400
 COMMENT = re.compile(r"# (?:above|head|by) [^\r\n#]*|# first|# last")
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from hms_svc.applier import Applier
-from hms_svc.aside import Aside
 from hms_svc.base_copy import BaseCopy
 from hms_svc.errand import Bell, Errand
 from hms_svc.journal import JournalFile
 from hms_svc.ledger import Ledger
 from hms_svc.messages import Patch
 from hms_svc.recovery import recover
+from hms_svc.rejected import Rejected
 from hms_svc.report import Reporter, State
 from hms_svc.settings import Settings
 from hms_svc.trust import Trust
@@ -41,7 +41,7 @@ class Bench:
         recover(self.journal, beside, settings.conf, spoilt=bool(spoilt))
         self.reporter = Reporter({})
         targets = tuple(target for _, target in settings.render)
-        watch = Watch(settings.conf, targets, self.journal, Aside(settings.state))
+        watch = Watch(settings.conf, targets, self.journal, Rejected(settings.state))
         self.ledger = Ledger(self.journal, self.store, self.reporter, beside)
         self.applier = Applier(settings, Bell(), hands.clock, watch, self.ledger)
 

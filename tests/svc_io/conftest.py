@@ -1,5 +1,6 @@
 """Real servers for the agent's tests, each test with its own."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from hms_svc.settings import Settings, read
 
 from .makers import Hands
 from .rig import Acks, Agent, Control, Nginx, Redis
+
+# A run under nohup hands down an ignored SIGHUP, which none of the served processes expects.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -56,6 +56,28 @@ def test_a_lost_journal_finds_its_base_again(patched: Bench, capfd: pytest.Captu
     assert again.applier.trouble() == ""
 
 
+@pytest.mark.parametrize("journal", ["older", "newer"])
+def test_a_journal_of_another_moment_takes_no_patch_for_an_edit(
+    configure: Configure, hands: Hands, journal: str
+) -> None:
+    """The volume of the one was restored, that of the other was not."""
+    bench = Bench(configure(), hands)
+    bench.settle()
+    kept = Path(bench.store.path).read_bytes()
+    bench.settle(7)
+    conf, copy = bench.conf.read_bytes(), copy_of(bench).read_bytes()
+    bench.settle()
+    bench.settle(8)
+    assert bench.settle() == "a: 1\n"
+    bench.conf.write_bytes(conf)
+    copy_of(bench).write_bytes(copy)
+    if journal == "older":
+        Path(bench.store.path).write_bytes(kept)
+    again = bench.again()
+    assert again.settle() == "a: 1\n"
+    assert (7, "reverted") in again.receipts()
+
+
 def test_a_journal_nobody_can_read_too(patched: Bench) -> None:
     Path(patched.store.path).write_text("{")
     assert patched.again().settle() == "a: 1\n"

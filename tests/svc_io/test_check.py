@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from hms_svc import doctor_files
-from hms_svc.doctor_service import handles
+from hms_svc import check_files
+from hms_svc.check_process import handles
 from hms_svc.settings import Settings, read
 from hms_svc.wire import key_id
+from tests.conditions import lacks
 
 from .rig import Acks, Agent, Control, Nginx, Redis, free_port
 
@@ -195,8 +196,8 @@ def as_nobody(settings: Settings) -> str:
         os.setgid(65534)
         os.setuid(65534)
         try:
-            told = doctor_files.conf(settings)
-        except (OSError, doctor_files.Missing) as error:
+            told = check_files.conf(settings)
+        except (OSError, check_files.Missing) as error:
             told = str(error)
         os.write(writer, told.encode())
         os._exit(0)
@@ -211,7 +212,7 @@ def test_a_single_mounted_file(agent: Agent) -> None:
     mounted = f'mount --bind {agent.conf} {agent.conf} && exec "$@"'
     agent.wrapper = ["unshare", "--mount", "sh", "-c", mounted, "sh"]
     if subprocess.run([*agent.wrapper, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine does not let us mount")
+        lacks("nothing may be mounted here")
     assert "is a mount of its own" in failed(agent)["conf"]
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.conditions import lacks
+
 from .rig import CONF, Acks, Agent, Control, Redis, until
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
-pytestmark = pytest.mark.skipif(LIBRARY is None, reason="libfaketime sets the clock")
+if LIBRARY is None:
+    lacks("not installed: libfaketime, which sets the clock")
 
 HOUR = 3600.0
 CHANGED = CONF.replace("50 ", "200 ")

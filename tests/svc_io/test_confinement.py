@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conditions import lacks
+
 from .rig import Acks, Agent, Control, Redis, until
 
 UID = 10_001
@@ -35,12 +37,13 @@ def able() -> bool:
     """Whether this machine lets us play that."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("setpriv", "unshare"))):
         return False
-    python = [*NO_RIGHTS, sys.executable, "-c", "import hiredis, nacl, yaml"]
+    python = [*NO_RIGHTS, sys.executable, "-c", "import nacl, yaml"]
     spaces = ["unshare", "-m", "true"]
     return all(subprocess.run(one, capture_output=True, check=False).returncode == 0 for one in (python, spaces))
 
 
-pytestmark = pytest.mark.skipif(not able(), reason="needs root, setpriv, unshare and a Python that other users can run")
+if not able():
+    lacks("root, setpriv, unshare, and a Python that other users can run")
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from typing import NamedTuple
 import pytest
 
 import hms_svc
+from tests.conditions import THOROUGH, need
 
 from .rig import CONF, Acks, Agent, Control, until
 from .stub import Stub
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace injects the faults")
+need("strace")
 
-THOROUGH = os.environ.get("HMS_THOROUGH") == "1"
 CHANGED = CONF.replace("50 ", "200 ")
 STRACE = ["strace", "-f", "-qq", "--seccomp-bpf"]
 CODE = Path(hms_svc.__file__).parent

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from hms_svc.base_copy import BaseCopy
 from hms_svc.desired import Desired
 from hms_svc.journal import Journal, JournalFile
 from hms_svc.latches import Latches
 from hms_svc.ledger import Ledger
-from hms_svc.messages import Heartbeat
+from hms_svc.messages import MAX_PATCHES, Heartbeat
 from hms_svc.report import Reporter
 from hms_svc.timekeeper import Seen
 from hms_svc.wire import Refused
@@ -51,6 +52,20 @@ def test_a_delta_over_a_gap_only_tells_of_the_gap(desired: Desired) -> None:
     assert (desired.revision, set(desired.patches), desired.behind) == (8, {9}, False)
 
 
+def test_a_delta_after_which_no_snapshot_could_hold_it_all_is_left(desired: Desired) -> None:
+    """Somebody with MGT's key and many an old decision: what is held stays as small as a message."""
+    for revision in range(6, 600):
+        desired.hear(message("delta", revision, patch(revision)), NOW)
+    assert len(desired.patches) == MAX_PATCHES
+    assert desired.behind
+    desired.hear(message("snapshot", 600, patch(1)), NOW)
+    huge = {"payload": "x" * 200_000}
+    desired.hear(message("delta", 601, patch(2, envelope=huge)), NOW)
+    desired.hear(message("delta", 602, patch(3, envelope=huge)), NOW)
+    assert list(desired.patches) == [1, 2]
+    assert desired.behind
+
+
 def test_snapshots_go_forward_only(desired: Desired) -> None:
     assert not desired.hear(message("snapshot", 5), NOW)
     assert set(desired.patches) == {1}
@@ -70,6 +85,14 @@ def test_heartbeats(desired: Desired) -> None:
     assert reason(desired, Heartbeat("IACB", NOW, {"API": 9})) == "replayed"
     assert reason(desired, Heartbeat("IACB", NOW - 31, {"API": 9})) == "expired"
     assert desired.head == 7
+
+
+def test_a_heartbeat_of_a_clock_that_was_wrong_does_not_outlive_it(desired: Desired) -> None:
+    """Our own time went along with it and has come back since: `now` is the judged time."""
+    desired.hear(Heartbeat("IACB", NOW + 3600, {}), NOW + 3600)
+    desired.hear(Heartbeat("IACB", NOW + 10, {"API": 9}), NOW + 10)
+    assert desired.head == 9
+    assert reason(desired, Heartbeat("IACB", NOW + 10, {})) == "replayed"
 
 
 def test_freshness(desired: Desired) -> None:
@@ -154,7 +177,7 @@ def test_a_clock_that_was_put_back_gives_no_credit() -> None:
 def test_the_journal_keeps_what_time_did(tmp_path: Path) -> None:
     store = JournalFile(str(tmp_path), "IACB", "API", "2.1.0")
     journal = Journal()
-    ledger = Ledger(journal, store, Reporter({}))
+    ledger = Ledger(journal, store, Reporter({}), BaseCopy(str(tmp_path / "conf.yml")))
     journal.seen = Seen(NOW, 5.0, "boot")
     journal.latches.pass_through([patch(1), patch(2, end=NOW + 5)], NOW)
     journal.latches.pass_through([patch(1), patch(2, end=NOW + 5)], NOW + 6)

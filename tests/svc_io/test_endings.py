@@ -1,6 +1,5 @@
 """An ending waits for nothing: not for other endings, not for what is confirmed, checked or restored at the time."""
 
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -11,13 +10,13 @@ import pytest
 from hms_svc.errand import Errand
 from hms_svc.messages import Patch
 from hms_svc.settings import Settings
+from tests.conditions import THOROUGH
 
 from .bench import Bench
 from .makers import Hands, patch
 from .rig import until
 
 Configure = Callable[..., Settings]
-THOROUGH = os.environ.get("HMS_THOROUGH") == "1"
 LIMIT_SECONDS = 0.3
 
 
@@ -125,3 +124,32 @@ def test_two_reload_commands_never_run_at_once(configure: Configure, hands: Hand
     assert len(said) >= 6
     assert said == ["begin", "end"] * (len(said) // 2)
     assert max(windows.late.values()) < 0.12
+
+
+@pytest.mark.parametrize("with_good", [True, False])
+def test_a_check_that_refuses_everything_holds_no_window_open(
+    configure: Configure, hands: Hands, tmp_path: Path, *, with_good: bool
+) -> None:
+    """Not even the base passes, as when the check's own program is gone: the window's end is the law."""
+    bench = Bench(configure(HMS_CHECK=f"sh -c 'test ! -e {tmp_path}/no'", HMS_BAKE="1" if with_good else "600"), hands)
+    bench.pass_time([], 2.0)
+    windows = Windows(bench, [hands.at + 1, hands.at + 3, hands.at + 9.5])
+    windows.run(hands.at + 0.9)
+    (tmp_path / "no").touch()
+    windows.run(hands.at + 12)
+    assert bench.conf.read_text() == "a: 1\n"
+    assert max(windows.late.values()) < LIMIT_SECONDS
+    assert bench.applier.phase == "failed"
+
+
+def test_a_template_that_is_gone_holds_no_window_open(configure: Configure, hands: Hands, tmp_path: Path) -> None:
+    (tmp_path / "limits.tmpl").write_text("limit {{a}}\n")
+    bench = Bench(configure(HMS_RENDER=f"{tmp_path}/limits.tmpl:{tmp_path}/limits.conf"), hands)
+    windows = Windows(bench, [hands.at + 1, hands.at + 3])
+    windows.run(hands.at + 0.5)
+    (tmp_path / "limits.tmpl").unlink()
+    windows.run(hands.at + 5)
+    assert bench.conf.read_text() == "a: 1\n"
+    assert max(windows.late.values()) < LIMIT_SECONDS
+    bench.pass_time([patch(9, {"a": 9})], 2.0)
+    assert "the template does not exist" in bench.applier.trouble()

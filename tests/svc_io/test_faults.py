@@ -8,7 +8,6 @@ matrix takes one of the errors for each operation on each file; with HMS_THOROUG
 import errno
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from hms_svc import conf_file
 from hms_svc.conf_file import temp_name
 from hms_svc.settings import Settings
+from hms_svc.staging import Staged
+from tests.conditions import THOROUGH, need
 
 from .bench import Bench
 from .makers import Hands
@@ -28,7 +28,6 @@ from .stub import Stub
 
 Configure = Callable[..., Settings]
 
-THOROUGH = os.environ.get("HMS_THOROUGH") == "1"
 ERRORS = ("ENOSPC", "EIO", "EACCES", "EBUSY", "EROFS", "EDQUOT", "ENOMEM")
 OPERATIONS = ("open", "write", "fsync", "fchmod", "fchown", "rename", "unlink", "read", "stat")
 FILES = ("conf.yml", "out", "journal.json", ".conf.yml.hms-base")
@@ -223,8 +222,7 @@ def test_a_disk_that_takes_nothing_is_no_endless_loop(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("call", ["write", "fsync", "openat", "read"])
 def test_an_interrupted_call_is_made_again(agent: Agent, control: Control, call: str) -> None:
-    if shutil.which("strace") is None:
-        pytest.skip("strace injects the fault")
+    need("strace")
     control.put(1, {"rate_limit_rps": 200})
     places = [word for path in (agent.conf, agent.state / "journal.json") for word in ("-P", temp_name(str(path)))]
     fault = f"inject={call}:error=EINTR:when=1+2"
@@ -352,7 +350,7 @@ def test_what_a_killed_agent_left_is_swept_away_at_the_next_start(bench: Bench) 
 
 def test_a_file_that_was_not_there_is_not_there_when_the_others_cannot_be_written(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    with conf_file.Staged({str(first): "new", str(second): "new"}) as staged:
+    with Staged({str(first): "new", str(second): "new"}) as staged:
         second.mkdir()
         with pytest.raises(IsADirectoryError):
             staged.commit()

@@ -10,7 +10,7 @@ from hms_svc.desired import Desired
 from hms_svc.errand import Bell
 from hms_svc.hearing import Hearing
 from hms_svc.link import Link
-from hms_svc.muffler import LINES_A_MINUTE, Muffler
+from hms_svc.log import LINES_A_MINUTE, Muffler
 from hms_svc.report import Reporter
 from hms_svc.settings import read
 from hms_svc.source import Source

@@ -4,7 +4,6 @@ The broker here is a fake (`fake_redis`), for no real Redis misbehaves like this
 """
 
 import itertools
-import os
 import socket
 import statistics
 import threading
@@ -17,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from hms_svc.connection import Connection
+from tests.conditions import THOROUGH
 
 from .brokers import show
 from .fake_redis import FakeRedis, bulk, message
 from .rig import Agent, Control, Redis, until
 
 MIB = 1024 * 1024
-THOROUGH = os.environ.get("HMS_THOROUGH") == "1"
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import yaml
 
 from hms_svc import clock
 from hms_svc.connection import PONG, Connection
+from tests.conditions import need
 
 from .rig import Acks, Agent, Control, until
 
@@ -54,7 +55,7 @@ def test_a_working_agent_loads_nothing_heavy(imports: list[str]) -> None:
 
 
 def test_redis_is_dialled_before_the_costly_half_is_loaded(imports: list[str]) -> None:
-    dialled = imports.index("hms_svc.outset")
+    dialled = imports.index("hms_svc.link")
     for name in ("nacl._sodium", "yaml._yaml", "hms_svc.wire", "hms_svc.applier", "hms_svc.agent"):
         assert imports.index(name) > dialled
 
@@ -69,6 +70,26 @@ def test_an_idle_agent_wakes_about_once_a_second_and_says_nothing(agent: Agent, 
     # One a second, and besides a report every 5 s and the snapshot every 10 to 15 s, each with an answer to wait for.
     assert wakes_of(agent.pid) - wakes <= 6 + 2 * 2 + 2
     assert agent.log_path.read_text() == said
+
+
+def test_a_tick_of_an_idle_agent_makes_five_system_calls(
+    new_agent: Callable[..., Agent], control: Control, acks: Acks, tmp_path: Path
+) -> None:
+    """A look at each of two files, the last PING's answer, the next PING, and sleep."""
+    agent = new_agent(HMS_BAKE="1")
+    control.put(1, {"rate_limit_rps": 200})
+    agent.start()
+    acks.wait_active(1)
+    time.sleep(3)  # until the bake is over the process is looked after each second
+    trace = tmp_path / "trace"
+    strace = subprocess.Popen(["strace", "-o", str(trace), "-p", str(agent.pid)])
+    time.sleep(8)
+    strace.terminate()
+    strace.wait()
+    names = re.findall(r"^(\w+)\(", trace.read_text(), re.MULTILINE)
+    assert " ".join(names).count("poll newfstatat newfstatat recvfrom sendto poll") >= 2, names
+    # Beside 9 ticks: two reports and a snapshot, each with an answer to wait for.
+    assert len(names) <= 9 * 5 + 3 * 8, names
 
 
 def wakes_of(pid: int) -> int:
@@ -99,6 +120,7 @@ def memory_of(pid: int) -> dict[str, int]:
 def test_a_delta_is_synced_four_times_before_the_signal_and_no_more(
     new_agent: Callable[..., Agent], control: Control, acks: Acks, tmp_path: Path, hups: list[int]
 ) -> None:
+    need("strace")
     pidfile = tmp_path / "served.pid"
     pidfile.write_text(str(os.getpid()))
     agent = new_agent(HMS_PIDFILE=str(pidfile))

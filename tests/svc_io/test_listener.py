@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from hms_svc.answers import livez
+from hms_svc.health import livez
+from hms_svc.http_server import MOST_VISITORS, PAUSE_SECONDS, HttpServer
 from hms_svc.metrics import text
-from hms_svc.server import MOST_VISITORS, PAUSE_SECONDS, Server
+from tests.conditions import THOROUGH
 
 from .rig import Acks, Agent, Control, Nginx, Redis, free_port, until
 
-THOROUGH = bool(os.environ.get("HMS_THOROUGH"))
 FLOOD = 10_000 if THOROUGH else 1_000
 
 
@@ -261,15 +261,25 @@ def test_without_the_setting_no_port_is_open(agent: Agent, acks: Acks) -> None:
 
 
 def test_the_agent_loads_nothing_of_this_before_somebody_asks(agent: Agent) -> None:
-    loaded = "import sys, hms_svc.__main__, hms_svc.outset, hms_svc.agent; print(*sys.modules)"
+    loaded = "import sys, hms_svc.__main__, hms_svc.startup, hms_svc.agent; print(*sys.modules)"
     agent.wrapper = []
     result = subprocess.run(
         [sys.executable, "-c", loaded], env=agent.environment, capture_output=True, text=True, check=True
     )
     modules = set(result.stdout.split())
-    mine = {"answers", "check", "doctor", "dry_run", "inside", "metrics", "once", "server", "status", "usage", "view"}
+    mine = {
+        "check",
+        "dry_run",
+        "health",
+        "http_server",
+        "metrics",
+        "status",
+        "status_client",
+        "status_text",
+        "status_view",
+    }
     assert "hms_svc.listener" in modules
-    assert not modules & {f"hms_svc.{name}" for name in mine}
+    assert not modules & {f"hms_svc.{name}" for name in (*mine, "usage")}
     assert not modules & {"argparse", "calendar", "contextlib.contextmanager", "difflib", "shutil", "textwrap", "ssl"}
 
 
@@ -296,7 +306,7 @@ def test_a_mistake_in_telling_is_an_answer_and_not_an_error_of_the_loop() -> Non
     def broken(_each: bool) -> dict[str, Any]:  # noqa: FBT001 - as the agent's own
         raise KeyError("a mistake of ours")
 
-    server = Server()
+    server = HttpServer()
     with socket.create_server(("127.0.0.1", 0)) as door, socket.create_connection(door.getsockname()) as asking:
         door.setblocking(False)
         asking.sendall(b"GET /livez HTTP/1.1\r\n\r\n")
@@ -310,7 +320,7 @@ def test_a_mistake_in_telling_is_an_answer_and_not_an_error_of_the_loop() -> Non
 
 def test_an_answer_larger_than_the_socket_takes_goes_out_in_pieces() -> None:
     view = {"patches": ["x" * 1000] * 20_000}
-    server = Server()
+    server = HttpServer()
     with socket.create_server(("127.0.0.1", 0)) as door, socket.create_connection(door.getsockname()) as asking:
         door.setblocking(False)
         asking.sendall(b"GET /status HTTP/1.1\r\n\r\n")

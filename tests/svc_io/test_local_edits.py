@@ -18,11 +18,11 @@ import yaml
 
 from hms_svc import conf_file
 from hms_svc.agent import Agent
-from hms_svc.aside import KEPT, NAME
 from hms_svc.clock import Clock
 from hms_svc.errand import Bell
-from hms_svc.gap import Gap
-from hms_svc.ground import keyring
+from hms_svc.keyring import open_keyring
+from hms_svc.old_file import OldFile
+from hms_svc.rejected import KEPT, NAME
 
 from .rig import CONF
 from .test_simulated_windows import FakeLink, SimulatedControl, Window, settings_in
@@ -51,7 +51,7 @@ class Desk:
     def start(self) -> None:
         self.bell = Bell()
         clock = Clock(lambda: self.now - NOON + 1000.0, lambda: self.now)
-        ring = keyring(self.settings, self.now)
+        ring = open_keyring(self.settings, self.now)
         self.agent = Agent(self.settings, ring, self.bell, self.link, clock)  # type: ignore[arg-type] # the fake
 
     def stop(self) -> None:
@@ -75,7 +75,7 @@ class Desk:
             each()
             self.agent._turn()
             self.agent._answer()
-            self.now += min(0.05, max(0.001, self.agent._next_wake()))
+            self.now += min(0.05, max(0.001, self.agent._next_wake(self.agent._due())))
         return self
 
     def look(self) -> None:
@@ -491,7 +491,7 @@ def test_a_file_that_may_not_be_read_holds_no_window_open(open_directory: Path) 
 
 
 def test_an_edit_between_our_last_look_and_our_rename_is_not_lost(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    rename, left = conf_file._rename, [1]
+    rename, left = conf_file.put_in_place, [1]
 
     def late(temp: str, target: str) -> None:
         if target == str(desk.conf) and left:
@@ -499,7 +499,7 @@ def test_an_edit_between_our_last_look_and_our_rename_is_not_lost(desk: Desk, mo
             desk.conf.write_text(desk.conf.read_text().replace("300", "350"))
         rename(temp, target)
 
-    monkeypatch.setattr(conf_file, "_rename", late)
+    monkeypatch.setattr("hms_svc.staging.put_in_place", late)
     desk.put(2, {"added": 1})
     desk.settle()
     assert not left
@@ -511,7 +511,7 @@ def test_an_edit_between_our_last_look_and_our_rename_is_not_lost(desk: Desk, mo
 
 
 def test_an_unreadable_edit_in_that_moment_is_kept_aside(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    rename, left = conf_file._rename, [1]
+    rename, left = conf_file.put_in_place, [1]
 
     def late(temp: str, target: str) -> None:
         if target == str(desk.conf) and left:
@@ -519,7 +519,7 @@ def test_an_unreadable_edit_in_that_moment_is_kept_aside(desk: Desk, monkeypatch
             desk.conf.write_text("oops: [\n")
         rename(temp, target)
 
-    monkeypatch.setattr(conf_file, "_rename", late)
+    monkeypatch.setattr("hms_svc.staging.put_in_place", late)
     desk.end(1)
     desk.settle()
     assert desk.conf.read_text() == CONF
@@ -560,7 +560,7 @@ def test_a_writer_who_only_emptied_the_file_we_replaced_takes_nothing(desk: Desk
 def test_a_file_that_is_still_written_to_is_not_let_go_for_the_next(tmp_path: Path) -> None:
     conf = tmp_path / "conf.yml"
     conf.write_text("a: 1\n")
-    gap = Gap(str(conf))
+    gap = OldFile(str(conf))
     gap.open({"a": 1})
     with conf.open("r+") as file:
         conf.unlink()
@@ -573,7 +573,7 @@ def test_a_file_that_is_still_written_to_is_not_let_go_for_the_next(tmp_path: Pa
 
 
 def test_an_edit_right_after_our_rename_is_not_taken_for_ours(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    rename, left = conf_file._rename, [1]
+    rename, left = conf_file.put_in_place, [1]
 
     def early(temp: str, target: str) -> None:
         rename(temp, target)
@@ -581,7 +581,7 @@ def test_an_edit_right_after_our_rename_is_not_taken_for_ours(desk: Desk, monkey
             left.pop()
             desk.conf.write_text(desk.conf.read_text().replace("300", "350"))
 
-    monkeypatch.setattr(conf_file, "_rename", early)
+    monkeypatch.setattr("hms_svc.staging.put_in_place", early)
     desk.put(2, {"added": 1})
     desk.settle()
     desk.end(1, 2)

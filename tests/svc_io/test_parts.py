@@ -12,11 +12,12 @@ from typing import Protocol
 
 import pytest
 
-from hms_svc import command, conf_file, http, process
+from hms_svc import command, conf_file, http, process, tcp
 from hms_svc.address import HttpAddress
 from hms_svc.errand import Bell, Errand
 from hms_svc.report import MOST_RECEIPTS, MOST_RECEIPTS_AT_ONCE, Reporter, State
 from hms_svc.settings import read
+from hms_svc.staging import Staged
 
 from .rig import until
 
@@ -30,12 +31,12 @@ ADDRESS = HttpAddress("127.0.0.1", 80, "/", None)
 def test_candidates_are_put_in_place_together_or_removed(tmp_path: Path) -> None:
     first, second = tmp_path / "a.yml", tmp_path / "b.conf"
     first.write_text("old")
-    with conf_file.Staged({str(first): "new", str(second): "new too"}) as staged:
+    with Staged({str(first): "new", str(second): "new too"}) as staged:
         assert first.read_text() == "old"
         assert Path(staged.temps[str(first)]).read_text() == "new"
         staged.commit()
     assert (first.read_text(), second.read_text()) == ("new", "new too")
-    with conf_file.Staged({str(first): "never"}):
+    with Staged({str(first): "never"}):
         pass
     assert first.read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.yml", "b.conf"]
@@ -43,14 +44,14 @@ def test_candidates_are_put_in_place_together_or_removed(tmp_path: Path) -> None
 
 def test_a_candidate_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        conf_file.Staged({str(tmp_path / "a"): "x", str(tmp_path / "no" / "b"): "y"})
+        Staged({str(tmp_path / "a"): "x", str(tmp_path / "no" / "b"): "y"})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_all_candidates_come_into_place_or_none(tmp_path: Path) -> None:
     first, second = tmp_path / "a.yml", tmp_path / "b.conf"
     first.write_text("old")
-    with conf_file.Staged({str(first): "new", str(second): "new too"}) as staged:
+    with Staged({str(first): "new", str(second): "new too"}) as staged:
         second.mkdir()
         with pytest.raises(IsADirectoryError):
             staged.commit()
@@ -217,11 +218,21 @@ def test_http_bodies_are_cut_at_the_limit(serve: Serve, head: bytes) -> None:
         b"HTTP/1.1 xx\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
         b"x" * 99_999,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\n" + b"x" * 300 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\nxx\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n",
     ],
 )
 def test_what_is_no_http(serve: Serve, answer: bytes) -> None:
     with pytest.raises(http.HttpError):
         http.get(serve(answer), "/", {}, 5, 100)
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 10**30), ("127.0.0.1", -1), ("\xe9" * 70, 1), ("a\0b", 1)])
+def test_a_host_or_port_that_cannot_be_is_no_way_to_crash(host: str, port: int) -> None:
+    """Sentinels and nodes of a cluster name them, too."""
+    with pytest.raises(OSError, match=r".+"):
+        tcp.connect(host, port, 1)
 
 
 def test_a_server_that_says_nothing_is_given_up(serve: Serve) -> None:
@@ -238,7 +249,7 @@ def test_a_report_goes_out_on_change_and_every_five_seconds() -> None:
     reporter = Reporter({"instance": "i"})
     assert reporter.due(STATE, 0)
     reporter.delivered(STATE, 0)
-    assert not reporter.due(STATE, 4.9)
+    assert not reporter.due(STATE, 3.9)  # at a tick that all timers share, a second apart
     assert reporter.due(STATE, 5)
     assert reporter.due(STATE._replace(active=(1, 2)), 0.1)
     reporter.receipt([1], "effective", 0)

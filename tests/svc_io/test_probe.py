@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from hms_svc import doctor_service, http, probe
+from hms_svc import check_process, http, probe
 from hms_svc.address import SettingsError
 from hms_svc.candidate import make
-from hms_svc.doctor_files import Missing
+from hms_svc.check_files import Missing
 from hms_svc.evidence import Evidence
-from hms_svc.gaps import gap_values
 from hms_svc.probe import Answer, Question
+from hms_svc.render import gap_values
 from hms_svc.settings import Settings, read
 
 from .makers import patch
@@ -233,10 +233,10 @@ def test_check_asks_the_probe(start: Start, conf: Path, given: dict[str, str], f
     served = start("ignore")
     filled = {f"HMS_PROBE_{name}": value.replace("{port}", str(served.port)) for name, value in given.items()}
     made = read(NEEDED | filled | {"HMS_CONF": str(conf)})
-    assert fine in doctor_service.probe(made)
+    assert fine in check_process.probe(made)
     conf.write_text(conf.read_text().replace("50", "60"))
     with pytest.raises(Missing, match=bad):
-        doctor_service.probe(made)
+        check_process.probe(made)
 
 
 # --- beside an agent

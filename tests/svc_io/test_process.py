@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,12 @@ log.write_text("")
 signal.signal(signal.SIGHUP, lambda *_: log.write_text(log.read_text() + "HUP\\n"))
 if sys.argv[3:] == ["dies"]:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if sys.argv[3:] == ["waits"]:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    while True:
+        signal.sigwait([signal.SIGHUP])
+        log.write_text(log.read_text() + "HUP\\n")
 while True:
     time.sleep(60)
 """
@@ -82,13 +89,35 @@ def test_found_by_name_it_is_told_to_reload_once(
 def test_a_pidfile_that_names_another_process_is_refused(
     new_agent: Callable[..., Agent], served: Served, control: Control, acks: Acks
 ) -> None:
-    agent = new_agent(HMS_PROCESS="nginx", HMS_PIDFILE=str(served.pidfile)).start()
+    agent = new_agent(HMS_PROCESS="nginx", HMS_PIDFILE=str(served.pidfile), HMS_CONFIRM_TIMEOUT="0.5").start()
     control.put(1, {"rate_limit_rps": 200})
     report = until(lambda: acks.last() if acks.last().get("failed") else {}, "the refusal")
     assert report["failed"][0]["stage"] == "reloaded"
     assert f"pid {served.popen.pid}, which is '{served.name}' and not 'nginx'" in report["failed"][0]["detail"]
     until(lambda: agent.conf.read_text() == CONF, "the file to be put back")
     assert served.hups() == 0
+
+
+@pytest.mark.parametrize("starts", ["before", "after"])
+def test_a_pidfile_that_is_wrong_for_a_moment_blames_no_patch(
+    new_agent: Callable[..., Agent], served: Served, control: Control, acks: Acks, *, starts: str
+) -> None:
+    """As at a pod's start, when the file of the last run is still there and its number is somebody else's."""
+    agent = new_agent(HMS_PROCESS=served.name, HMS_PIDFILE=str(served.pidfile)).start()
+    acks.wait_active()
+    served.pidfile.write_text(f"{os.getpid()}\n")
+    control.put(1, {"rate_limit_rps": 200})
+    until(lambda: "200" in agent.conf.read_text(), "the new file")
+    time.sleep(0.3)
+    assert "reloaded" not in acks.receipts(1)
+    if starts == "after":
+        served.stop()
+        served.start()
+    else:
+        served.pidfile.write_text(f"{served.popen.pid}\n")
+    acks.wait_active(1)
+    assert served.hups() == (starts == "before")
+    assert "failed" not in acks.receipts(1)
 
 
 def test_a_process_that_a_signal_would_kill_is_spared(
@@ -101,6 +130,20 @@ def test_a_process_that_a_signal_would_kill_is_spared(
     assert "would die of signal 1: it has no handler" in report["failed"][0]["detail"]
     until(lambda: agent.conf.read_text() == CONF, "the old file")
     assert mortal.popen.poll() is None
+
+
+def test_one_that_waits_for_the_signal_without_a_handler_is_told(
+    new_agent: Callable[..., Agent], tmp_path: Path, name: str, control: Control, acks: Acks
+) -> None:
+    """`sigwait` takes what is blocked, and while it waits /proc says that nothing is."""
+    waiting = Served(tmp_path, name, "waits")
+    until(lambda: "sigtimedwait" in Path(f"/proc/{waiting.popen.pid}/wchan").read_text(), "it to wait")
+    new_agent(HMS_PIDFILE=str(waiting.pidfile)).start()
+    control.put(1, {"rate_limit_rps": 200})
+    acks.wait_active(1)
+    assert waiting.hups() == 1
+    assert waiting.popen.poll() is None
+    waiting.stop()
 
 
 def test_a_reload_command_replaces_the_signal(

@@ -5,7 +5,6 @@ served process was told.
 """
 
 import bisect
-import os
 import random
 import re
 import subprocess
@@ -16,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.conditions import THOROUGH
+
 from .rig import Agent, Control, Redis, until
 
-THOROUGH = os.environ.get("HMS_THOROUGH") == "1"
 COUNT, SECONDS, KILLS = (200, 40.0, 4) if THOROUGH else (30, 6.0, 1)
 P99_SECONDS, MOST_SECONDS = 0.25, 1.0
 START_SECONDS = 1.0

@@ -1,6 +1,5 @@
 """Redis Sentinel for real: three of them, a master and a replica, and a master that dies or is demoted."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +9,12 @@ import pytest
 from hms_svc import sentinel
 from hms_svc.address import redis_address
 from hms_svc.resp import RedisError
+from tests.conditions import THOROUGH
 
 from .brokers import Sentinels, show
 from .rig import Acks, Agent, Control, free_port, until
 
-thorough = pytest.mark.skipif(os.environ.get("HMS_THOROUGH") != "1", reason="waits for sentinels for 20 s each")
+thorough = pytest.mark.skipif(not THOROUGH, reason="waits for sentinels for 20 s each")
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ from typing import NamedTuple, Protocol
 import pytest
 
 import hms_svc.served
-from hms_svc import doctor_service
+from hms_svc import check_process
 from hms_svc.process import ProcessRefused
 from hms_svc.settings import read
+from tests.conditions import lacks
 
 from .rig import CONF, Acks, Agent, Control, until
 from .served import LATER_SECONDS, SLOW_SECONDS, Served
@@ -254,7 +255,7 @@ def pod() -> Iterator[tuple[str, ...]]:
 
     def first() -> str:
         if pause.poll() is not None:
-            pytest.skip("no PID namespace may be made here")
+            lacks("no PID namespace may be made here")
         found = children.read_text().strip()
         return found if found and Path(f"/proc/{found}/comm").read_text() == "sleep\n" else ""
 
@@ -291,7 +292,7 @@ def test_a_pid_file_written_in_another_namespace_is_not_believed(
     served.pidfile.write_text("1\n")
     needed = {"TENANT": "T", "HMS_SERVICE": "S", "HMS_VERSION": "1.0.0", "HMS_TRUST": "t"}
     with pytest.raises(ProcessRefused, match=r"names pid 1, which is .* and not"):
-        doctor_service.process(read({**needed, **served.settings()}))
+        check_process.process(read({**needed, **served.settings()}))
 
 
 def test_the_sleeping_first_process_of_a_pod_is_never_signalled(

@@ -21,14 +21,15 @@ import yaml
 from hms_svc.agent import Agent
 from hms_svc.clock import Clock
 from hms_svc.errand import Bell
-from hms_svc.ground import keyring
+from hms_svc.keyring import open_keyring
 from hms_svc.messages import delta_payload, heartbeat_payload, snapshot_payload
 from hms_svc.settings import Settings, read
 from hms_svc.wire import STREAM, seal
+from tests.conditions import THOROUGH
 
 from .rig import Control
 
-WINDOWS = 10_000 if os.environ.get("HMS_THOROUGH") == "1" else 500
+WINDOWS = 10_000 if THOROUGH else 500
 A_ROUND = 50
 SECONDS = 60.0
 BASE: dict[str, Any] = {"x": 5, "limits": {"a": 1, "b": 2}, "list": [1, 2]}
@@ -79,6 +80,9 @@ class FakeLink:
         self.up = self.answered = False
         self.copy = None
 
+    def undisturbed(self, _now: float) -> bool:
+        return not self.waiting
+
     def receive(self, _now: float) -> list[bytes]:
         arrived, self.waiting = self.waiting, []
         return arrived
@@ -91,8 +95,8 @@ class FakeLink:
 
     def tend(self, _now: float) -> None: ...
 
-    def wake_at(self) -> float | None:
-        return None
+    def wake_at(self) -> float:
+        return float("inf")
 
 
 class SimulatedControl(Control):
@@ -212,7 +216,8 @@ class Round:
     def _start(self) -> None:
         self.bell = Bell()
         clock = Clock(lambda: self.now - self.zero + 1000.0, lambda: self.now)
-        ring = keyring(self.settings, self.now)
+        self.due = 0.0
+        ring = open_keyring(self.settings, self.now)
         self.agent = Agent(self.settings, ring, self.bell, self.link, clock)  # type: ignore[arg-type] # the fake
 
     def play(self) -> None:
@@ -226,7 +231,7 @@ class Round:
                 _, act, number = self.acts.pop(0)
                 self._act(act, number)
             self._look()
-            wake = self.now + max(0.0, self.agent._next_wake()) + 0.001
+            wake = self.now + max(0.0, self.agent._next_wake(self.due)) + 0.001
             self.now = min([wake, *(at for at, _, _ in self.acts[:1])])
         self._close()
 
@@ -250,8 +255,10 @@ class Round:
         os.close(self.bell.writer)
 
     def _look(self) -> None:
-        self.agent._turn()
-        self.agent._answer()
+        if not self.agent._nothing_new(self.due):
+            self.agent._turn()
+            self.agent._answer()
+            self.due = self.agent._due()
         text = Path(self.settings.conf).read_text(encoding="utf-8")
         assert yaml.safe_load(text) in self.expected.lately(self.now), f"at {self.now - self.zero:.3f}"
         written = self.agent._journal.written

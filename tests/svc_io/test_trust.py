@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from nacl.signing import SigningKey
 
-from hms_svc import doctor_files
+from hms_svc import check_files
 from hms_svc.keyring import Keyring
 from hms_svc.messages import delta_payload, entry, snapshot_payload
 from hms_svc.settings import read
@@ -140,7 +140,7 @@ def test_a_restart_beside_a_replaced_file_goes_on_with_what_was_pinned(
     assert acks.last()["trouble"].startswith("trust: unsigned")
     assert len(agent.events("trust_refused")) == 1
     with pytest.raises(Refused, match="replaced"):  # what `hms-svc check` shows beside its hint
-        doctor_files.trust(read(agent.environment))
+        check_files.trust(read(agent.environment))
 
 
 def test_an_older_file_takes_nothing_back(agent: Agent, control: Control, acks: Acks) -> None:
@@ -293,3 +293,43 @@ def test_what_cannot_be_kept_does_not_count_yet(tmp_path: Path, control: Control
     assert (ring.trust, ring.trouble) == (beside(control), "")
     assert load_trust((state / "trust.json").read_text()) == beside(control)
     assert capfd.readouterr().err.count("trust_not_kept") == 1
+
+
+@pytest.mark.parametrize("when", ["running", "away", "killed just after"])
+def test_new_keys_of_mgt_count_revisions_anew(agent: Agent, control: Control, acks: Acks, when: str) -> None:
+    """A thief of MGT's key spent all revision numbers there are. Nothing signed before verifies any more."""
+    running(agent, acks, control)
+    honest = control.revision
+    control.revision = 2**63 - 2
+    control.put(2, {"greeting": "spent"})
+    acks.wait_active(1, 2)
+    if when == "away":
+        agent.kill()
+    replace(agent, signed(control, Trust(pins(control.gov), pins(NEW_MGT), 1)))
+    control.mgt, control.revision = NEW_MGT, honest
+    if when == "away":
+        agent.start()
+    agent.wait_for("trust_moved_on")
+    if when == "killed just after":
+        agent.kill()
+        agent.start()
+    control.end(2)
+    acks.wait_active(1)
+    assert acks.last()["revision"] == control.revision < 10
+    agent.kill()
+    agent.start()
+    control.put(3, {"greeting": "new"})
+    acks.wait_active(1, 3)
+
+
+def test_a_key_of_mgt_that_stays_keeps_the_revision(agent: Agent, control: Control, acks: Acks) -> None:
+    """Else what it signed before could be played again."""
+    running(agent, acks, control)
+    old = control.snapshot()
+    control.put(2, {"greeting": "hi"})
+    acks.wait_active(1, 2)
+    replace(agent, signed(control, beside(control)))
+    agent.wait_for("trust_moved_on")
+    control.keep(old)
+    until(lambda: [one for one in agent.events("refused") if one["reason"] == "replayed"], "a refusal", 20)
+    assert acks.last()["active"] == [1, 2]

@@ -1,7 +1,9 @@
 """Windows hold with everything else dead: the agent's own journalled timers start and end patches."""
 
 import time
-from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from .rig import CONF, Acks, Agent, Control, Nginx, Redis, until
 
@@ -39,12 +41,15 @@ def test_a_scheduled_patch_starts_and_ends_without_redis(
     assert agent.running()
 
 
-def test_a_hanging_check_does_not_hold_a_window_open(
-    new_agent: Callable[..., Agent], control: Control, acks: Acks
-) -> None:
-    agent = new_agent()
+@pytest.fixture
+def gate(agent: Agent) -> Path:
+    """While it is there, checks hang."""
     gate = agent.directory / "hang"
     agent.environment["HMS_CHECK"] = f"sh -c 'while test -e {gate}; do sleep 0.05; done'"
+    return gate
+
+
+def test_a_hanging_check_does_not_hold_a_window_open(agent: Agent, control: Control, acks: Acks, gate: Path) -> None:
     agent.start()
     end = time.time() + 1.5
     control.put(1, {"rate_limit_rps": 200}, end=end)
@@ -53,12 +58,7 @@ def test_a_hanging_check_does_not_hold_a_window_open(
     until(lambda: agent.conf.read_text() == CONF, "the end", end + 1 - time.time())
 
 
-def test_an_ending_interrupts_an_addition_that_hangs(
-    new_agent: Callable[..., Agent], control: Control, acks: Acks
-) -> None:
-    agent = new_agent()
-    gate = agent.directory / "hang"
-    agent.environment["HMS_CHECK"] = f"sh -c 'while test -e {gate}; do sleep 0.05; done'"
+def test_an_ending_interrupts_an_addition_that_hangs(agent: Agent, control: Control, acks: Acks, gate: Path) -> None:
     agent.start()
     end = time.time() + 2
     control.put(1, {"rate_limit_rps": 200}, end=end)

@@ -3,8 +3,9 @@
 import os
 import stat
 
-from hms_svc import candidate, conf_file, ground, keyring
+from hms_svc import candidate, conf_file, keyring
 from hms_svc.journal import JournalFile
+from hms_svc.render import templates
 from hms_svc.settings import Settings
 
 LEAST_BYTES = 16 * 1024 * 1024
@@ -40,7 +41,7 @@ def state(settings: Settings) -> str:
 
 def _journal(file: JournalFile, settings: Settings) -> str:
     try:
-        journal, refused = file.read(ground.known_trust(settings))
+        journal, refused = file.read(keyring.known_trust(settings))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Missing(f"{file.path} cannot be read: {error}") from None
     if refused:
@@ -63,7 +64,7 @@ def space(settings: Settings) -> str:
 def trust(settings: Settings) -> str:
     """The keys that count, and whether the file follows from what is pinned."""
     pinned = keyring.pinned(settings.state)
-    given = ground.trust(settings) if pinned is None else keyring.following(pinned, settings.trust)
+    given = keyring.given(settings) if pinned is None else keyring.following(pinned, settings.trust)
     told = "; ".join(f"{name} {value}" for name, value in keyring.shown(given).items())
     return f"{settings.trust}: {told}; {'not yet' if pinned is None else 'already'} pinned in {settings.state}"
 
@@ -73,22 +74,11 @@ def render(settings: Settings) -> str:
     if not settings.render:
         return "nothing to render (HMS_RENDER is not set)"
     text = conf_file.read_text(settings.conf) or ""
-    made = candidate.make(text, (), settings.conf, templates(settings))
+    made = candidate.make(text, (), settings.conf, templates(settings.render))
     targets = list(made.texts)[1:]
     for target in targets:
         _replaceable(target)
     return f"{', '.join(targets)}: every gap has a value, may be replaced"
-
-
-def templates(settings: Settings) -> dict[str, str]:
-    """The texts of the templates, by target."""
-    texts = {}
-    for template, target in settings.render:
-        text = conf_file.read_text(template)
-        if text is None:
-            raise Missing(f"the template {template} does not exist")
-        texts[target] = text
-    return texts
 
 
 def _replaceable(path: str) -> str:

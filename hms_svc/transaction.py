@@ -8,12 +8,12 @@ configuration. Closing it abandons the attempt and removes its temp files.
 from collections.abc import Generator, Iterator, Mapping
 
 from hms_svc import command
-from hms_svc.conf_file import Staged, read_text
+from hms_svc.conf_file import read_text, words
 from hms_svc.effect import confirm, reload
 from hms_svc.errand import Errand
-from hms_svc.job import Job, Pause, StageFailed, words
+from hms_svc.job import Job, Pause, StageFailed
+from hms_svc.staging import Staged
 
-CHECK_SECONDS = 10.0
 # A check may not hold a window open: without a verdict by then, the window's end is the law.
 ENDING_CHECK_SECONDS = 0.15
 # Two reload commands at once would be a race; but one that hangs is not waited for any longer.
@@ -75,13 +75,15 @@ def _check(job: Job, staged: Staged) -> Iterator[Pause]:
         raise StageFailed("checked", "no time for a check before an ended patch has to go", hasty=True)
     if limit <= 0:
         return
-    argv = _filled(job, staged)
+    argv = command.filled(job.settings.check, [staged.temps.get(path, path) for path in job.candidate.texts])
     errand = Errand(job.bell, lambda: command.run(argv, limit))
     yield errand
     try:
         result = errand.take()
     except OSError as error:
         result = command.Result(None, f"cannot run {argv[0]}: {words(error)}")
+        if command.scarce(error) and job.fresh:
+            raise StageFailed("checked", result.words, surroundings=True) from None
     if result.code == 0 or (result.code is None and not job.fresh):
         return
     how = f"no verdict within {limit:g} s" if result.code is None else f"exit {result.code}"
@@ -93,14 +95,7 @@ def _limit(job: Job) -> float:
     """Seconds for the check. The time an ending may wait for one is counted once, however many attempts it takes."""
     if job.ends:
         return job.check_by - job.clock.now()
-    return CHECK_SECONDS if job.fresh else ENDING_CHECK_SECONDS
-
-
-def _filled(job: Job, staged: Staged) -> list[str]:
-    """The check command with the paths of the candidates in it (or of the files, where nothing changes)."""
-    conf, *rendered = (staged.temps.get(path, path) for path in job.candidate.texts)
-    first = rendered[0] if rendered else conf
-    return [part.replace("{conf}", conf).replace("{rendered}", first) for part in job.settings.check]
+    return command.CHECK_SECONDS if job.fresh else ENDING_CHECK_SECONDS
 
 
 def _write(job: Job, staged: Staged) -> None:

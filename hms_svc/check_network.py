@@ -4,11 +4,11 @@ import select
 import socket
 import time
 
-from hms_svc import http, inside, resp, source
+from hms_svc import http, resp, source, status_client
 from hms_svc.address import HttpAddress
-from hms_svc.doctor_files import Missing
+from hms_svc.check_files import Missing
 from hms_svc.errand import Bell
-from hms_svc.ground import known_trust
+from hms_svc.keyring import known_trust
 from hms_svc.messages import Heartbeat, read_message
 from hms_svc.pair import Pair
 from hms_svc.settings import Settings
@@ -63,17 +63,13 @@ def mgt(settings: Settings) -> str:
     """It answers to this token."""
     if settings.mgt is None:
         return "no fallback (HMS_MGT_URL is not set)"
-    found = source.fetch(settings.mgt, _path(settings.mgt, settings), settings.token)
+    found = source.fetch(settings.mgt, source.snapshot_path(settings.mgt, settings), settings.token)
     return f"{settings.mgt.shown}: {'has a snapshot' if found else 'answers, no stream yet'}"
-
-
-def _path(address: HttpAddress, settings: Settings) -> str:
-    return f"{address.path.rstrip('/')}/api/stream/{settings.tenant}/{settings.service}/snapshot"
 
 
 def listen(settings: Settings) -> str:
     """The port is free, or is our own agent's."""
-    beside = inside.ask(settings.state, "/livez").status == 200
+    beside = status_client.ask(settings.state, "/livez").status == 200
     ours = "an agent runs beside" if beside else "no agent runs beside"
     if settings.listen is None:
         return f"no port is asked for (HMS_LISTEN is not set); {ours}"
@@ -109,7 +105,7 @@ def _skew_to_mgt(settings: Settings) -> float | None:
     if settings.mgt is None:
         return None
     try:
-        stamp = http.get(settings.mgt, _path(settings.mgt, settings), {}, 5.0, 0).headers.get("date", "")
+        stamp = http.get(settings.mgt, source.snapshot_path(settings.mgt, settings), {}, 5.0, 0).headers.get("date", "")
         said = _epoch(stamp)
     except (http.HttpError, ValueError):
         return None

@@ -12,7 +12,7 @@ from hms_svc.log import emit
 RETRY_SECONDS = 1.0
 
 
-class Debts:
+class Unsynced:
     """What is still to be synced. `now` is the monotonic clock."""
 
     def __init__(self) -> None:

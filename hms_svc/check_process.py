@@ -6,11 +6,9 @@ import signal
 from hms_svc import candidate, command, conf_file
 from hms_svc import probe as probing
 from hms_svc import process as processes
-from hms_svc.doctor_files import Missing
-from hms_svc.gaps import gap_values
+from hms_svc.check_files import Missing
+from hms_svc.render import gap_values
 from hms_svc.settings import Settings
-
-CHECK_SECONDS = 10.0
 
 
 def process(settings: Settings) -> str:
@@ -28,7 +26,7 @@ def process(settings: Settings) -> str:
         raise Missing(f"pid {found.pid} ({found.name}) is another user's: it may not be signalled") from None
     name = signal.Signals(settings.signal).name if settings.signal < signal.SIGRTMIN else str(settings.signal)
     handled = handles(_status(found.pid), settings.signal)
-    if handled != "handles":
+    if handled != "handles" and not processes.waits(found.pid):
         raise Missing(f"pid {found.pid} ({found.name}) {handled} {name}")
     return f"pid {found.pid} ({found.name}) runs, may be signalled, and handles {name}"
 
@@ -53,19 +51,13 @@ def check_command(settings: Settings) -> str:
     """It passes on the files as they are."""
     if not settings.check:
         return "candidates are not checked (HMS_CHECK is not set)"
-    argv = filled(settings.check, [settings.conf, *(target for _, target in settings.render)])
-    result = command.run(argv, CHECK_SECONDS)
+    argv = command.filled(settings.check, [settings.conf, *(target for _, target in settings.render)])
+    result = command.run(argv, command.CHECK_SECONDS)
     if result.code is None:
-        raise Missing(f"{argv[0]}: no verdict within {CHECK_SECONDS:g} s")
+        raise Missing(f"{argv[0]}: no verdict within {command.CHECK_SECONDS:g} s")
     if result.code != 0:
         raise Missing(f"{argv[0]}: {result.words or f'exit {result.code}'}")
     return f"{' '.join(argv)}: passes on the files as they are"
-
-
-def filled(argv: tuple[str, ...], paths: list[str]) -> list[str]:
-    """The check command with the paths of conf.yml and of the first rendered file in it."""
-    conf, rendered = paths[0], paths[1] if len(paths) > 1 else paths[0]
-    return [part.replace("{conf}", conf).replace("{rendered}", rendered) for part in argv]
 
 
 def probe(settings: Settings) -> str:

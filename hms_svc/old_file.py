@@ -1,8 +1,8 @@
-"""The moment between the last look at conf.yml and our rename: what somebody writes in it must not be lost.
+"""The file that our rename replaces: what somebody wrote into it after our last look must not be lost.
 
-The old file is held open across the rename and a little longer, for a writer who had it open goes on writing to it
-although its name is ours by then. A file that an editor moves there within the last microseconds cannot be held: no
-rename can compare.
+It is held open across the rename and a little longer, for a writer who had it open goes on writing to it although its
+name is ours by then. A file that an editor moves there within the last microseconds cannot be held: no rename can
+compare.
 """
 
 import os
@@ -15,7 +15,7 @@ HELD_SECONDS = 0.5
 Looks: TypeAlias = tuple[int, int]
 
 
-class Gap:
+class OldFile:
     """One file, held from the decision to replace it until a while after. `now` is the monotonic clock."""
 
     def __init__(self, path: str) -> None:
@@ -42,6 +42,11 @@ class Gap:
     def placed(self) -> None:
         """Our file has its name now."""
         self._placed, self._let_go_at = self._fd >= 0, None
+
+    @property
+    def held(self) -> bool:
+        """Whether it is still watched."""
+        return self._placed
 
     @property
     def stirred(self) -> bool:

@@ -9,7 +9,7 @@ import select
 import socket
 from collections.abc import Iterable, Sequence
 
-from hms_svc.answers import Answer, answer
+from hms_svc.health import Answer, answer
 from hms_svc.listener import View
 
 MOST_VISITORS = 8
@@ -39,7 +39,7 @@ class Visitor:
         self.over = False
 
 
-class Server:
+class HttpServer:
     """Those who are being answered. `now` is the monotonic clock."""
 
     def __init__(self) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from hms_svc.apply import apply
 from hms_svc.candidate import Candidate, make
 from hms_svc.course import Failure
 from hms_svc.errand import Bell, Errand
@@ -14,6 +13,7 @@ from hms_svc.job import Job, StageFailed
 from hms_svc.journal import Imprint, Journal
 from hms_svc.report import State
 from hms_svc.settings import Settings
+from hms_svc.transaction import apply
 
 from .bench import Bench
 from .makers import Hands, patch
@@ -178,10 +178,10 @@ def test_last_good_never_holds_an_ended_patch() -> None:
     journal = Journal()
     journal.promote(Candidate((1,), {}, {"c": "1"}))
     journal.promote(Candidate((1, 2), {}, {"c": "12"}))
-    found = journal.last_good([1, 3])
+    found = journal.last_good([1, 3], ["c"])
     assert found is not None
     assert found.ids == (1,)
-    assert journal.last_good([2]) is None
+    assert journal.last_good([2], ["c"]) is None
     for number in range(5):
         journal.promote(Candidate((number,), {}, {"c": str(number)}))
     assert len(journal.good) == 3

@@ -1,8 +1,13 @@
-"""The one output flag there is: `-o json`, for machines."""
+"""What the commands have in common: the exit codes, and the one output flag there is, `-o json`."""
 
 from collections.abc import Sequence
 
 from hms_svc.address import SettingsError
+
+OK = 0  # done; everything is as it should be
+FAILED = 1  # it is not, or something would change
+USAGE = 2  # a setting or flag is missing or wrong
+IMPOSSIBLE = 3  # it could not be told (run --dry-run)
 
 
 def output_form(words: Sequence[str]) -> tuple[bool, list[str]]:

@@ -14,7 +14,7 @@ MOST_BYTES = 16 * 1024 * 1024
 MODE = 0o600  # the configuration may hold secrets
 
 
-class Aside:
+class Rejected:
     """The copies in one directory, the newest first: NAME, NAME.1, NAME.2."""
 
     def __init__(self, directory: str) -> None:
