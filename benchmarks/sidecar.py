@@ -4,9 +4,8 @@ All run from one virtual environment as `pip install` leaves it, on one redis-se
 the machine does falls on all of them. Medians are shown; what counts is the ratio.
 
   RSS, USS, PSS         memory of an agent that has applied one patch, 5 s after its start: all, what is its own, and
-                        its fair share. Two of each kind run, as on any node with more than one pod: what a
-                        program's files take is shared then, as the interpreter's are with whatever else is Python
-                        here. Floors: an interpreter that sleeps; redis-py and PyYAML, subscribed
+                        its fair share. One process at a time, so that nothing of its own is shared. Floors: an
+                        interpreter that sleeps; redis-py and PyYAML, subscribed
   exec to subscribed    from starting the process until Redis carries out its SUBSCRIBE, once as `hms-svc run` and once
                         as `python -m hms_svc run`. Floors: the same subscriber; an interpreter that starts and ends
   exec to first report  until the snapshot is verified, applied and reported; no floor does that
@@ -31,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,25 +157,26 @@ def running(*command: str) -> Iterator[int]:
 
 
 def memory(bench: Bench) -> Iterator[Row]:
-    """Measure memory, two of a kind at a time."""
+    """Measure memory, one process at a time: what two share would be nobody's own."""
     found: dict[str, list[dict[str, float]]] = {"bare": [], "subscriber": [], "ours": []}
     for turn in range(1 if bench.quick else 3):
-        agents = [Sidecar(bench, f"memory{turn}{which}", bench.script).settled() for which in "ab"]
-        with ExitStack() as processes:
-            sleeping = [processes.enter_context(running(bench.python, "-c", BARE)) for _ in "ab"]
-            listening = [processes.enter_context(running(*bench.subscriber, "cfg::FLOOR")) for _ in "ab"]
-            _subscribed(bench, "cfg::FLOOR", 2)
-            time.sleep(5)
-            for name, pid in (("bare", sleeping[0]), ("subscriber", listening[0]), ("ours", agents[0].pid)):
-                found[name].append(_memory_of(pid))
-        for agent in agents:
-            agent.kill()
+        with running(bench.python, "-c", BARE) as bare:
+            time.sleep(2)
+            found["bare"].append(_memory_of(bare))
+        with running(*bench.subscriber, "cfg::FLOOR") as subscriber:
+            _subscribed(bench, "cfg::FLOOR")
+            time.sleep(2)
+            found["subscriber"].append(_memory_of(subscriber))
+        agent = Sidecar(bench, f"memory{turn}", bench.script).settled()
+        time.sleep(5)
+        found["ours"].append(_memory_of(agent.pid))
+        agent.kill()
         say(f"memory, turn {turn}: " + ", ".join(f"{kind} {size:.2f} MiB" for kind, size in found["ours"][-1].items()))
     limits = {"RSS": (2.2, 0.6), "USS": (3.0, None), "PSS": (None, None)}
     for kind, (beside_bare, beside_subscriber) in limits.items():
-        bare, subscriber, ours = (statistics.median(one[kind] for one in found[name]) for name in found)
-        yield Row(kind, "MiB", ours, "bare interpreter", bare, beside_bare)
-        yield Row(kind, "MiB", ours, "redis-py + PyYAML", subscriber, beside_subscriber)
+        alone, library, ours = (statistics.median(one[kind] for one in found[name]) for name in found)
+        yield Row(kind, "MiB", ours, "bare interpreter", alone, beside_bare)
+        yield Row(kind, "MiB", ours, "redis-py + PyYAML", library, beside_subscriber)
 
 
 def _subscribed(bench: Bench, channel: str, many: int = 1) -> None:

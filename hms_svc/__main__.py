@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import hms_svc.light_typing  # noqa: F401 - before anything that would load typing
 from hms_svc.address import SettingsError
 from hms_svc.cli import FAILED, OK, USAGE
 from hms_svc.settings import read

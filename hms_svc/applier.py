@@ -13,7 +13,7 @@ from hms_svc.bake import Bake
 from hms_svc.candidate import Candidate, make
 from hms_svc.clock import Clock
 from hms_svc.conf_file import peek, sweep, words
-from hms_svc.course import Course, Failure
+from hms_svc.course import RETRY_FIRST_SECONDS, Course, Failure
 from hms_svc.errand import Bell, Errand
 from hms_svc.job import Job, Pause, StageFailed, ready
 from hms_svc.ledger import Ledger
@@ -315,6 +315,8 @@ class Applier:
             failure = failure._replace(hasty=True)  # an ending asks less of the disk than what is new
         known = self._course.trouble
         blamed = self._course.failed(ids, failure, self._clock.now())
+        if self._late_since is not None:
+            self._course.no_later_than(self._clock.now() + RETRY_FIRST_SECONDS)
         newly = self._course.blocked.keys() & set(blamed)  # a trouble that stands does not speak for these
         said = self._course.trouble is not None and self._course.trouble == known and not newly
         self._ledger.failed(ids, blamed, failure, self._course, wall=self._clock.wall(), said=said)

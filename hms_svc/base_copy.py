@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from hms_svc import conf_file
 from hms_svc.candidate import mapping
 from hms_svc.drift import differences
-from hms_svc.journal import MODE, Imprint, Journal, imprint_of, understood
+from hms_svc.journal import MODE, Imprint, Journal, imprint_of, imprint_record, understood
 from hms_svc.merge import merge, same
 
 MOST_BYTES = 256 * 1024
@@ -106,7 +106,7 @@ def _head(journal: Journal) -> tuple[str, str]:
 
 
 def _line(imprint: Imprint | None) -> str:
-    return json.dumps(imprint) + "\n" if imprint else ""
+    return json.dumps(imprint_record(imprint)) + "\n" if imprint else ""
 
 
 def _copy(head: str, *lines: str) -> Copy:

@@ -91,6 +91,10 @@ class Course:
     def _calm(self) -> None:
         self.trouble, self.retry_at, self._pause = None, 0.0, 0.0
 
+    def no_later_than(self, at: float) -> None:
+        """Try again by then: ever more seldom is not for what has ended and is still there."""
+        self.retry_at = min(self.retry_at, at)
+
     def hurry(self) -> None:
         """What is wanted changed: try again at once."""
         self.retry_at = 0.0

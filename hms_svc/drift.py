@@ -8,7 +8,7 @@ right value).
 from typing import Any, NamedTuple
 
 from hms_svc.candidate import mapping
-from hms_svc.merge import dotted, leaves, merge, same
+from hms_svc.merge import Whole, dotted, leaves, merge, same
 from hms_svc.yaml_edit import edit
 
 
@@ -33,7 +33,8 @@ def without(found: dict[str, Any], base: dict[str, Any], overlay: dict[str, Any]
     result = dict(found)
     for key, change in overlay.items():
         inner, below = found.get(key), base.get(key, {})
-        if isinstance(change, dict) and isinstance(inner, dict) and isinstance(below, dict):
+        merges = isinstance(change, dict) and not isinstance(change, Whole)
+        if merges and isinstance(inner, dict) and isinstance(below, dict):
             result[key] = without(inner, below, change)
             if key not in base and not result[key]:
                 del result[key]

@@ -17,7 +17,7 @@ from hms_svc import conf_file
 from hms_svc.attempt import Attempt, Trial, read_attempt, read_trial
 from hms_svc.candidate import Candidate
 from hms_svc.latches import Latches
-from hms_svc.merge import compose
+from hms_svc.merge import compose, packed, unpacked
 from hms_svc.messages import Patch, entry, read_entry
 from hms_svc.timekeeper import Seen
 from hms_svc.trust import Trust
@@ -193,8 +193,8 @@ class JournalFile:
             "patches": [entry(patch.order, patch.admit_below, patch.envelope) for patch in journal.patches.values()],
             "base": journal.base,
             "origin": journal.origin,
-            "written": journal.written,
-            "writing": journal.writing,
+            "written": imprint_record(journal.written),
+            "writing": imprint_record(journal.writing),
             "active": journal.active,
             "effective_sha": journal.effective_sha,
             "blocked": journal.blocked,
@@ -212,7 +212,7 @@ class JournalFile:
 
     def save_good(self, journal: Journal) -> None:
         """Write the files that proved themselves; OSError as above."""
-        record = [{"ids": good.ids, "overlay": good.overlay, "texts": good.texts} for good in journal.good]
+        record = [{"ids": good.ids, "overlay": packed(good.overlay), "texts": good.texts} for good in journal.good]
         conf_file.write_atomically(self.good_path, json.dumps(record), MODE)
 
     def _read_good(self, older: list[Any]) -> list[Candidate]:
@@ -244,7 +244,12 @@ def _text(value: object) -> str:
 
 def imprint_of(record: list[Any] | None) -> Imprint | None:
     """From the journal, or from the copy of the base."""
-    return Imprint(_text(record[0]), dict(record[1]), tuple(map(int, record[2]))) if record else None
+    return Imprint(_text(record[0]), unpacked(dict(record[1])), tuple(map(int, record[2]))) if record else None
+
+
+def imprint_record(imprint: Imprint | None) -> list[Any] | None:
+    """The other way round."""
+    return [imprint.sha, packed(imprint.overlay), imprint.ids] if imprint else None
 
 
 def _time(journal: Journal) -> dict[str, Any]:
@@ -270,4 +275,4 @@ def _candidate(record: dict[str, Any]) -> Candidate:
     texts = {_text(path): _text(text) for path, text in record["texts"].items()}
     if not texts:
         raise ValueError("want files")
-    return Candidate(tuple(map(int, record["ids"])), dict(record["overlay"]), texts)
+    return Candidate(tuple(map(int, record["ids"])), unpacked(dict(record["overlay"])), texts)

@@ -29,6 +29,26 @@ class Whole(dict[str, Any]):
     """
 
 
+_WHOLE = "\0whole"
+
+
+def packed(change: Any) -> Any:
+    """A composed patch as JSON can keep it: mappings that replace are marked, by a key no configuration has."""
+    if not isinstance(change, dict):
+        return change
+    inside = {key: packed(value) for key, value in change.items()}
+    return {_WHOLE: inside} if isinstance(change, Whole) else inside
+
+
+def unpacked(change: Any) -> Any:
+    """What `packed` was given."""
+    if not isinstance(change, dict):
+        return change
+    if change.keys() == {_WHOLE} and isinstance(change[_WHOLE], dict):
+        return Whole(unpacked(change[_WHOLE]))
+    return {key: unpacked(value) for key, value in change.items()}
+
+
 def merge(target: Any, change: Any) -> Any:
     """Apply one merge patch: mappings merge deep, lists and scalars replace, null deletes."""
     if not isinstance(change, dict):

@@ -1,12 +1,14 @@
 """A person's edit is split between the base and the patches."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hms_svc.candidate import mapping
 from hms_svc.drift import adopt, differences, without
-from hms_svc.merge import merge
+from hms_svc.merge import compose, merge, packed, unpacked
 
 BASE = "a: 1  # one\nm:\n  x: 1\n  y: 2\n"
 KEYS = st.sampled_from("abcd")
@@ -64,6 +66,22 @@ def test_patched_values_never_enter_the_base(
     for key, value in changes.items():
         if not isinstance(value, dict):
             assert split.get(key, "none") == base.get(key, "none")
+
+
+@given(DOCUMENTS, CHANGES, CHANGES)
+def test_the_base_comes_back_from_under_patches_that_replace_what_others_changed(
+    base: dict[str, object], first: dict[str, object], then: dict[str, object]
+) -> None:
+    """Also when what they add up to was in the journal meanwhile."""
+    changes = unpacked(json.loads(json.dumps(packed(compose(first, then)))))
+    assert without(merge(base, changes), base, changes) == base
+
+
+def test_a_mapping_that_was_replaced_is_whole_again_in_the_base() -> None:
+    base = "retry: {count: 2, wait: 0.5}\n"
+    changes = unpacked(json.loads(json.dumps(packed(compose({"retry": "never"}, {"retry": {"count": None}})))))
+    edited = "retry: {}\nnote: 1\n"
+    assert adopt(base, changes, edited).base == base + "note: 1\n"
 
 
 def test_differences_are_dotted_paths() -> None:

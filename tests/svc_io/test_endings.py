@@ -1,5 +1,6 @@
 """An ending waits for nothing: not for other endings, not for what is confirmed, checked or restored at the time."""
 
+import errno
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -153,3 +154,21 @@ def test_a_template_that_is_gone_holds_no_window_open(configure: Configure, hand
     assert max(windows.late.values()) < LIMIT_SECONDS
     bench.pass_time([patch(9, {"a": 9})], 2.0)
     assert "the template does not exist" in bench.applier.trouble()
+
+
+def test_a_disk_that_refuses_is_asked_each_second_while_something_ended_is_in_the_file(
+    configure: Configure, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trying ever more seldom is for what is new: an ending may not have to wait for half a minute after the fault."""
+    bench = Bench(configure(), hands)
+    bench.settle(5)
+    with monkeypatch.context() as broken:
+        broken.setattr("os.rename", full)
+        assert bench.pass_time([], 60) == "a: 5\n"
+        assert "No space left" in bench.applier.trouble()
+    assert bench.pass_time([], 1.2) == "a: 1\n"
+    assert bench.applier.trouble() == ""
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")

@@ -26,7 +26,7 @@ HEAVY = """
     argparse asyncio base64 concurrent contextvars copy dataclasses datetime decimal difflib email encodings.idna
     encodings.punycode glob hashlib heapq hiredis html http inspect ipaddress locale logging multiprocessing
     nacl.bindings nacl.signing pathlib pickle platform pprint queue random redis shlex shutil ssl statistics string
-    stringprep subprocess tempfile textwrap threading tokenize traceback unicodedata urllib uuid weakref
+    stringprep subprocess tempfile textwrap threading tokenize traceback typing unicodedata urllib uuid weakref
     yaml.constructor yaml.reader yaml.resolver zipfile
 """
 SYNCS_BEFORE_THE_SIGNAL = 4  # file and directory, of the journal and of conf.yml: benchmarks/by_hand.py has as many
