@@ -413,7 +413,8 @@ def test_whatever_happens_it_comes_out_right(  # noqa: C901, PLR0915 - one story
                 failed = {one["patch_id"] for one in last["failed"]}
                 text = world.agent.conf.read_text()
                 return (
-                    yaml.safe_load(text) == world.expected(failed)
+                    usable(text)  # somebody may just have spoilt it
+                    and yaml.safe_load(text) == world.expected(failed)
                     and (world.home / "loaded").read_text() == text
                     and last["phase"] != "applying"
                     and not last["trouble"]
