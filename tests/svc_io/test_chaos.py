@@ -134,7 +134,7 @@ class World:
         self.number += 1
         number, now, dice = self.number, time.time(), self.dice
         start = now + dice.choice([-1.0, -1.0, 0.5, dice.uniform(0, 3)])
-        end = now + dice.choice([dice.uniform(1, 4), dice.uniform(1, 20)])
+        end = max(start, now) + dice.choice([dice.uniform(1, 4), dice.uniform(1, 20)])
         changes: dict[str, Any] = {f"mark_{number}": number}
         for path in dice.sample(PATHS, 2):
             here = changes
