@@ -22,9 +22,10 @@ import pytest
 import redis
 import yaml
 
+from tests.conditions import THOROUGH
+
 from .rig import Agent, Control, Redis, free_port, until
 
-THOROUGH = os.environ.get("HMS_THOROUGH") == "1"
 SECONDS = float(os.environ.get("HMS_CHAOS_SECONDS", "480" if THOROUGH else "20"))
 SEED = int(os.environ.get("HMS_CHAOS_SEED", "4"))
 STORM_SECONDS = 5.0
