@@ -6,7 +6,7 @@ Names (shared with the sidecars): `cfg::T` the tenant's channel, `cfg-state::T::
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
@@ -86,12 +86,22 @@ class RedisBus:
         try:
             found: Any = await self._redis.xread(streams, count=_BATCH, block=block_ms)
         except _FAILURES as error:
+            await self._drop_strangers(cursors)
             raise Unavailable("Redis does not answer") from error
         return [
             AckEntry(tenants[name], entry_id.decode(), fields.get(b"m", b""))
             for name, entries in (found or [])
             for entry_id, fields in entries
         ]
+
+    async def _drop_strangers(self, tenants: Iterable[str]) -> None:
+        """Drop what is no stream where one should be: with it there, nobody's reports could be read."""
+        try:
+            for tenant in tenants:
+                if await self._redis.type(ack_stream(tenant)) not in {b"stream", b"none"}:
+                    await self.drop_acks(tenant)
+        except _FAILURES as error:
+            raise Unavailable("Redis does not answer") from error
 
     async def trim_acks(self, tenant: str, up_to: str) -> None:
         """Drop what was taken in: the cap that the sidecars keep is only their word."""
@@ -155,6 +165,7 @@ class ClusterBus(RedisBus):
         try:
             answers = await pipeline.execute()
         except _FAILURES as error:
+            await self._drop_strangers(cursors)
             raise Unavailable("Redis does not answer") from error
         return [
             AckEntry(tenant, entry_id.decode(), fields.get(b"m", b""))

@@ -5,7 +5,6 @@ loop. The agent's secrets are taken out of the child's environment, and what the
 enough to report.
 """
 
-import errno
 import os
 import select
 import signal
@@ -15,7 +14,6 @@ from typing import NamedTuple
 
 SECRETS = ("HMS_TOKEN", "HMS_TOKEN_FILE", "HMS_REDIS_URL", "HMS_REDIS_URL_FILE")
 WORDS_BYTES = 2000
-_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 CHECK_SECONDS = 10.0
 
 
@@ -30,11 +28,6 @@ def filled(argv: Sequence[str], paths: Sequence[str]) -> list[str]:
     """HMS_CHECK with the paths of conf.yml (the first) and of the first rendered file, or of conf.yml again, in it."""
     rendered = paths[1] if len(paths) > 1 else paths[0]
     return [part.replace("{conf}", paths[0]).replace("{rendered}", rendered) for part in argv]
-
-
-def scarce(error: OSError) -> bool:
-    """Whether a command could not be started for want of processes, memory or descriptors: time may heal that."""
-    return error.errno in _SCARCE
 
 
 def run(argv: Sequence[str], timeout: float) -> Result:

@@ -15,6 +15,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 STACK_BYTES = 512 * 1024
+# Short of memory a thread can end before it begins, and nobody is told. It begins within a millisecond otherwise.
+BEGIN_SECONDS = 0.25
 
 
 class Bell:
@@ -44,20 +46,34 @@ class Errand(Generic[T]):
 
     def __init__(self, bell: Bell, work: Callable[[], T]) -> None:
         self.done = False
+        self.until = float("inf")  # when nobody waits for it any longer: a name look-up can take minutes
         self._bell = bell
         self._work = work
         self._value: list[T] = []
         self._error: Exception | None = None
-        _thread.stack_size(STACK_BYTES)
-        try:
-            _thread.start_new_thread(self._run, ())
-        except RuntimeError:  # too many threads or too little memory: whoever waits for the value knows what to do
+        self._begun = _thread.allocate_lock()
+        self._begun.acquire()
+        if not self._begins():
             self._error, self.done = OSError(errno.EAGAIN, "no thread can be started"), True
             bell.ring()
 
+    def _begins(self) -> bool:
+        """Whether there is a thread at work: not with too many of them, or with too little memory."""
+        _thread.stack_size(STACK_BYTES)
+        try:
+            _thread.start_new_thread(self._run, ())
+        except (RuntimeError, MemoryError):
+            return False
+        return self._begun.acquire(timeout=BEGIN_SECONDS)
+
     def _run(self) -> None:
+        self._begun.release()
+        if self.done:  # so late that nobody waits any more
+            return
         try:
             self._value.append(self._work())
+        except MemoryError:
+            self._error = OSError(errno.ENOMEM, "out of memory")
         except Exception as error:  # noqa: BLE001 - handed to the loop by take()
             self._error = error
         self.done = True

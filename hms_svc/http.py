@@ -13,12 +13,17 @@ from typing import NamedTuple
 
 from hms_svc import tcp
 from hms_svc.address import HttpAddress
+from hms_svc.scarcity import scarce
 
 HEAD_BYTES = 32_768
 
 
 class HttpError(Exception):
-    """The other side did not answer in time, or not in HTTP."""
+    """The other side did not answer in time, or not in HTTP; or it could not be asked (`scarce`)."""
+
+    def __init__(self, text: str, *, scarce: bool = False) -> None:
+        super().__init__(text)
+        self.scarce = scarce
 
 
 class Response(NamedTuple):
@@ -35,7 +40,8 @@ def get(address: HttpAddress, path: str, headers: Mapping[str, str], timeout: fl
     try:
         stream = _connect(address, timeout)
     except OSError as error:
-        raise HttpError(f"cannot connect to {address.host}:{address.port}: {error}") from None
+        words = f"cannot connect to {address.host}:{address.port}: {error.strerror or error}"
+        raise HttpError(words, scarce=scarce(error)) from None
     try:
         stream.sendall(_request(address, path, headers))
         return _read(_Incoming(stream, deadline), limit)

@@ -45,6 +45,7 @@ class HttpServer:
     def __init__(self) -> None:
         self._visitors: dict[int, Visitor] = {}
         self._pause_until = 0.0
+        self._most = MOST_VISITORS
 
     def takes(self, now: float) -> bool:
         """Whether somebody new may come in now."""
@@ -62,15 +63,18 @@ class HttpServer:
         for fd, visitor in self._visitors.items():
             poll.register(fd, select.POLLOUT if visitor.left else select.POLLIN)
 
-    def serve(
+    def serve(  # noqa: PLR0913 - the one door to all of it
         self,
         doors: Sequence[socket.socket],
         ready: Iterable[int],
         now: float,
         view: View,
         inside: socket.socket | None,
+        *,
+        scarce: bool = False,
     ) -> None:
-        """Go on with those who are ready, and let new ones in."""
+        """Go on with those who are ready, and let new ones in: one at a time where descriptors are scarce."""
+        self._most = 1 if scarce else MOST_VISITORS
         if self.takes(now):
             self._pause_until = 0.0
         going = [self._visitors[fd] for fd in ready if fd in self._visitors]
@@ -83,7 +87,7 @@ class HttpServer:
                 del self._visitors[fd]
 
     def _accepted(self, door: socket.socket, now: float) -> Iterable[socket.socket]:
-        for _ in range(MOST_VISITORS):
+        for _ in range(self._most):
             try:
                 sock, _ = door.accept()
             except BlockingIOError:
@@ -95,7 +99,7 @@ class HttpServer:
             yield sock
 
     def _enter(self, sock: socket.socket, now: float, *, local: bool) -> Visitor:
-        if len(self._visitors) >= MOST_VISITORS:
+        while len(self._visitors) >= self._most:
             slowest = min(self._visitors, key=lambda fd: self._visitors[fd].until)
             self._visitors.pop(slowest).sock.close()
         sock.setblocking(False)

@@ -6,10 +6,10 @@ to check what an instance reports. No clock is read here: the moment is an argum
 
 from __future__ import annotations
 
-from _blake2 import blake2b
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from hms_svc import blake2
 from hms_svc.merge import compose, digest, expand, merge
 from hms_svc.selector import Version, parse_selector
 
@@ -23,7 +23,7 @@ _RANK_BYTES = 4
 
 def rank(patch_id: int, instance: str) -> int:
     """The instance's place in the patch's cohorts, in [0, 2**32): a hash, so each patch has its own order."""
-    hashed = blake2b(f"{patch_id}:{instance}".encode(), digest_size=16).digest()
+    hashed = blake2.digest(f"{patch_id}:{instance}".encode(), 16)
     return int.from_bytes(hashed[:_RANK_BYTES], "big")
 
 

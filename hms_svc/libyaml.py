@@ -2,7 +2,8 @@
 
 They would cost every pod 1.2 MiB and 7 ms, for `import yaml` loads them all. The binding wants no more of them than
 their error classes. Only an agent's own process does this, before anything else imports yaml; where it does not
-work out, or where yaml is there already, PyYAML is loaded as usual.
+work out, for a PyYAML of another make may want more or have other names, or where yaml is there already, PyYAML is
+loaded as usual.
 """
 
 import sys
@@ -31,8 +32,10 @@ def load() -> None:
     sys.modules["yaml"] = package
     try:
         _fill(package)
-    except (ImportError, AttributeError):  # a PyYAML of another make
-        for name in [name for name in sys.modules if name.partition(".")[0] == "yaml"]:
+    except Exception:  # noqa: BLE001 - a PyYAML of another make, and whatever it misses
+        # A binding that is at work already knows these very classes of events: they stay where they are.
+        mine = {"yaml", "yaml._yaml"} if "yaml._yaml" in sys.modules else set(sys.modules)
+        for name in [name for name in mine if name.partition(".")[0] == "yaml"]:
             del sys.modules[name]
 
 
@@ -46,4 +49,6 @@ def _fill(package: ModuleType) -> None:
     # This one has no marks: what it is told ends with the reason.
     reason = {"reason": property(lambda self: self.args[-1])}
     setattr(package, "reader", SimpleNamespace(ReaderError=type("ReaderError", (error.YAMLError,), reason)))  # noqa: B010
-    import yaml._yaml  # noqa: PLC0415, F401 - as above
+    import yaml._yaml  # noqa: PLC0415 - as above
+
+    yaml._yaml.CParser  # noqa: B018, SLF001 - what all this is for

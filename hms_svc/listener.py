@@ -70,8 +70,8 @@ class Listener:
         if self._server is not None:
             self._server.register(poll)
 
-    def serve(self, ready: Iterable[int], now: float, view: View) -> None:
-        """Answer those who came, without waiting for any of them."""
+    def serve(self, ready: Iterable[int], now: float, view: View, *, scarce: bool = False) -> None:
+        """Answer those who came, without waiting for any of them; one at a time where descriptors are scarce."""
         self.open(now)
         came = set(ready)
         doors = [door for door in (self._inside, self._outside) if door is not None and door.fileno() in came]
@@ -80,7 +80,7 @@ class Listener:
 
             self._server = HttpServer()
         if self._server is not None:
-            self._server.serve(doors, came, now, view, self._inside)
+            self._server.serve(doors, came, now, view, self._inside, scarce=scarce)
 
     def close(self) -> None:
         """Nobody is listening any more."""

@@ -7,10 +7,10 @@ with them.
 
 from __future__ import annotations
 
-from _blake2 import blake2b
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from hms_svc import blake2
 from hms_svc.wire import canonical
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def digest(document: Any) -> str:
     A float without a fraction is written as the integer it is, so that a copy kept by a store writing `1e2`
     as `100` (Postgres' jsonb does) has the same digest.
     """
-    return blake2b(canonical(_numbers(document)), digest_size=32).hexdigest()
+    return blake2.digest(canonical(_numbers(document)), 32).hex()
 
 
 def _numbers(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from hms_svc import command, http, tcp
 from hms_svc.address import HttpAddress
 from hms_svc.evidence import Evidence, Unaskable
+from hms_svc.scarcity import scarce
 
 TIMEOUT_SECONDS = 2.0
 COMMAND_SECONDS = 5.0
@@ -27,11 +28,15 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Whether the process shows the new configuration, whether it answered at all, and words for a report."""
+    """Whether the process shows the new configuration, whether it answered at all, and words for a report.
+
+    `scarce`: it could not be asked, for we lacked descriptors or the like; that says nothing about it.
+    """
 
     matches: bool
     answered: bool
     words: str
+    scarce: bool = False
 
 
 def question(evidence: Evidence, values: dict[str, Any], conf: str) -> Question:
@@ -56,7 +61,7 @@ def _connect(host: str, port: int) -> Answer:
     try:
         tcp.connect(host, port, TIMEOUT_SECONDS).close()
     except OSError as error:
-        return Answer(False, False, f"no connection to {host}:{port}: {error}")
+        return Answer(False, False, f"no connection to {host}:{port}: {error.strerror or error}", scarce(error))
     return Answer(True, True, f"{host}:{port} accepts connections")
 
 
@@ -65,7 +70,7 @@ def _run(argv: tuple[str, ...]) -> Answer:
     try:
         result = command.run(argv, COMMAND_SECONDS)
     except OSError as error:
-        return Answer(False, True, f"cannot run the probe {argv[0]}: {error.strerror}")
+        return Answer(False, True, f"cannot run the probe {argv[0]}: {error.strerror}", scarce(error))
     if result.code is None:
         return Answer(False, True, f"no verdict of the probe {argv[0]} within {COMMAND_SECONDS:g} s")
     return Answer(result.code == 0, True, result.words or f"the probe {argv[0]} ends with {result.code}")
@@ -76,7 +81,7 @@ def _get(url: HttpAddress, evidence: Evidence) -> Answer:
     try:
         response = http.get(url, url.path, {}, TIMEOUT_SECONDS, limit)
     except http.HttpError as error:
-        return Answer(False, False, f"no answer from the probe: {error}")
+        return Answer(False, False, f"no answer from the probe: {error}", error.scarce)
     return judge(evidence, response)
 
 

@@ -65,6 +65,9 @@ TABLE = (
 )
 
 
+SWITCHES = ("--once", "--dry-run")  # those of `run` that are no settings
+
+
 class Settings(NamedTuple):
     """Everything the agent was told, typed."""
 
@@ -169,11 +172,22 @@ def _given(environ: Mapping[str, str], arguments: Sequence[str]) -> dict[str, st
         value = flags.get(row.flag) or environ.get(row.env) or row.default
         if value is None:
             raise SettingsError(f"{row.env} (or {row.flag}) is required: {row.words}")
+        if not _is_text(value):
+            raise SettingsError(f"{row.env} (or {row.flag}): text in UTF-8 is expected")
         found[row.env] = value
     for name in ("HMS_REDIS_URL", "HMS_TOKEN"):
         if found[f"{name}_FILE"] and (flags.get(Row(name, "", "").flag) or environ.get(name)):
             raise SettingsError(f"{name} and {name}_FILE: set one of them")
     return found
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be said again: bytes that are no UTF-8 come as halves of letters, which nothing takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _flags(arguments: Sequence[str]) -> dict[str, str]:
@@ -194,5 +208,5 @@ def _flags(arguments: Sequence[str]) -> dict[str, str]:
 def _meant(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only for those who mistyped
 
-    alike = get_close_matches(name, sorted(known), 1, 0.6)
+    alike = get_close_matches(name, [*SWITCHES, *sorted(known)], 1, 0.6)
     return f"did you mean {alike[0]}?" if alike else "`hms-svc run --help` lists them"

@@ -6,14 +6,18 @@ agents in one state directory would write each other's journal and signal the pr
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gc
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from hms_svc.address import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hms_svc.agent import Agent
     from hms_svc.settings import Settings
 
@@ -21,10 +25,19 @@ if TYPE_CHECKING:
 def start(settings: Settings) -> Agent:
     """The agent, ready to run; SettingsError without the state directory, trusted keys or a journal within reach."""
     lock(settings.state)
+    sys.unraisablehook = _hush
     try:
         return _started(settings)
     except OSError as error:
+        if error.errno == errno.EMFILE:
+            words = f"{os.sysconf('SC_OPEN_MAX')} descriptors are too few to start (ulimit -n): 64 are plenty"
+            raise SettingsError(words) from None
         raise SettingsError(f"HMS_STATE={settings.state}: the journal cannot be read: {error.strerror}") from None
+
+
+# What nobody can catch would be a traceback among the log's lines, as of a thread that finds no memory to begin with
+# (the errand says so). This takes it and needs no memory either.
+_hush: Callable[[object], object] = id
 
 
 def lock(directory: str) -> int:

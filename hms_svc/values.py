@@ -120,7 +120,7 @@ def signal_number(given: Mapping[str, str]) -> int:
     """A signal that a process can handle, by name or number."""
     text = given["HMS_SIGNAL"].upper()
     name = text if text.startswith("SIG") else f"SIG{text}"
-    number = int(text) if text.isdigit() else getattr(signal, name, 0)
+    number = int(text) if text.isascii() and text.isdigit() else signal.Signals.__members__.get(name, 0)
     if not 0 < number < signal.NSIG or number in (signal.SIGKILL, signal.SIGSTOP):
         raise SettingsError(f"HMS_SIGNAL={given['HMS_SIGNAL']!r}: a signal name such as HUP or USR1")
     return int(number)

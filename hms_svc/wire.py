@@ -13,12 +13,12 @@ What the payloads mean is `messages`' business; who may sign for whom is the tru
 from __future__ import annotations
 
 import re
-from _blake2 import blake2b
 from binascii import a2b_base64, b2a_base64
 from json import JSONDecoder, dumps
 from math import isinf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
+from hms_svc import blake2
 from hms_svc.sodium import KEY_BYTES, SIGNATURE_BYTES, verifies
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
     from nacl.signing import SigningKey
 else:  # before Python 3.13 `datetime` loads its twin written in Python first: half a megabyte, and 1 ms
-    from _datetime import UTC, datetime
+    try:
+        from _datetime import UTC, datetime
+    except ImportError:  # its name is Python's own affair
+        from datetime import UTC, datetime
 
 DECISION = "application/vnd.hms.decision+json"
 STREAM = "application/vnd.hms.stream+json"
@@ -297,7 +300,15 @@ def _verify(message: bytes, signatures: Sequence[tuple[str, bytes]], signers: Se
     for pins in signers:
         made = [name for name, signature in signatures if _made(pins, name, message, signature)]
         if len(made) != pins.threshold:
-            raise Refused("wrong_signature", f"no pinned key made one of the {pins.threshold} signatures")
+            raise Refused("wrong_signature", _stranger(pins, [name for name, _ in signatures], signers))
+
+
+def _stranger(pins: Pins, names: Sequence[str], signers: Sequence[Pins]) -> str:
+    """Who signed and who should have, for the person who has to find out which side has the wrong keys."""
+    pinned = {name for one in signers for name in one.names}
+    others = [name if _KEY_ID.fullmatch(name) else "no key's name" for name in names if name not in pinned]
+    said = f"no pinned key made one of the {pins.threshold} signatures"
+    return f"{said}: {', '.join(others)} signed, pinned are {', '.join(pins.names)}" if others else said
 
 
 def _made(pins: Pins, name: str, message: bytes, signature: bytes) -> bool:
@@ -308,9 +319,12 @@ def _made(pins: Pins, name: str, message: bytes, signature: bytes) -> bool:
 # --- keys ---------------------------------------------------------------------------------------------------
 
 
+_KEY_ID = re.compile("[0-9a-f]{16}")
+
+
 def key_id(key: SupportsBytes) -> str:
     """A short name for a public key, for people and logs."""
-    return blake2b(bytes(key), digest_size=16).hexdigest()[:16]
+    return blake2.digest(bytes(key), 16).hex()[:16]
 
 
 def load_public_key(text: object) -> bytes:

@@ -15,7 +15,6 @@ from math import isinf
 from typing import Any, NamedTuple, TypeAlias
 
 from yaml import YAMLError
-from yaml._yaml import CParser
 from yaml.events import (
     AliasEvent,
     MappingEndEvent,
@@ -26,6 +25,11 @@ from yaml.events import (
 )
 
 from hms_svc.merge import MAX_DEPTH
+
+try:
+    from yaml._yaml import CParser
+except ImportError:  # the binding's name is PyYAML's own affair: then by the loader that is everybody's
+    from yaml import CBaseLoader as CParser
 
 MAX_BYTES = 1_048_576
 """The largest document read, in bytes of UTF-8."""

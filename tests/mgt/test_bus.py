@@ -5,14 +5,14 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import redis
 from pydantic import ValidationError
 
-from hms_mgt.bus import acl_rule, open_bus
+from hms_mgt.bus import RedisBus, acl_rule, open_bus
 from hms_mgt.errors import Unavailable
 from hms_mgt.settings import Settings
 from hms_svc.address import TlsFiles
@@ -124,9 +124,8 @@ def test_a_cluster_keeps_what_lies_on_several_nodes(cluster: Cluster) -> None:
             (t, f"{t}-{n}") for t in tenants for n in (0, 1)
         ]
         last = {one.tenant: one.entry_id for one in entries}
-        since = time.monotonic()
-        assert await bus.read_acks(last, 300) == []
-        assert 0.25 < time.monotonic() - since < 1
+        # One node after the other would take three times as long, each time; a busy machine does not, three times.
+        assert 0.25 < min([await _idle_read(bus, last) for _ in range(3)]) < 0.8
         await bus.trim_acks("T1", last["T1"])
         await bus.drop_acks("T0")
         assert sidecar.exists("ack::T0") == 0
@@ -135,6 +134,13 @@ def test_a_cluster_keeps_what_lies_on_several_nodes(cluster: Cluster) -> None:
         sidecar.close()
 
     asyncio.run(scene())
+
+
+async def _idle_read(bus: RedisBus, last: Mapping[str, str]) -> float:
+    """How long a read waits when there is nothing."""
+    since = time.monotonic()
+    assert await bus.read_acks(last, 300) == []
+    return time.monotonic() - since
 
 
 def test_a_message_to_a_cluster_reaches_subscribers_of_every_node(cluster: Cluster) -> None:

@@ -1,6 +1,7 @@
 """What sidecars report and what becomes of it: in order, once, by tenant, and whatever it says."""
 
 import json
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,9 +11,14 @@ from hms_mgt.ports import AckEntry
 from hms_mgt.store import instances
 from hms_mgt.usecases.take_in import take_in
 from hms_svc import wire
+from tests.conditions import THOROUGH
 from tests.mgt.conftest import Play, World
-from tests.mgt.fleet import Fleet
+from tests.mgt.fleet import SERVICE, Fleet
+from tests.mgt.report_mutations import mutated
 from tests.mgt.steps import review, step
+
+COUNT, BATCH = (100_000, 500) if THOROUGH else (2_000, 250)
+MOST = (253, 128, 2000, 32, 2000, 1000)
 
 
 def test_a_joiner_that_does_not_confirm_is_named(play: Play) -> None:
@@ -27,6 +33,26 @@ def test_a_joiner_that_does_not_confirm_is_named(play: Play) -> None:
         await fleet.report("late", active=[], digest="0")
         shown = await world.shown(patch_id)
         assert (shown["status"], shown["progress"]["waiting_for"]) == ("APPLIED", "late to confirm")
+
+    play(scene)
+
+
+def test_what_holds_an_instance_up_is_said_where_a_patch_waits_for_it(play: Play) -> None:
+    async def scene(world: World) -> None:
+        fleet = Fleet(world, ("a", "b"))
+        await fleet.report()
+        patch_id = await world.submit()
+        await review(world)
+        held_up = "reloaded: /run/app.pid holds no process number"
+        await fleet.report("a")
+        await fleet.report("b", active=[], digest="0", phase="failed", trouble=held_up)
+        await step(world)
+        shown = await world.shown(patch_id)
+        assert shown["status"] == "ROLLING_OUT"
+        assert shown["progress"]["waiting_for"] == f"b ({held_up}) to confirm"
+        await fleet.report("b")
+        await step(world)
+        assert (await world.shown(patch_id))["status"] == "APPLIED"
 
     play(scene)
 
@@ -217,5 +243,38 @@ def test_a_report_that_does_not_tell_its_condition_is_taken(play: Play) -> None:
         await fleet.send(json.dumps(silent).encode())
         (shown,) = (await world.call("GET", "/api/instance")).json()["items"]
         assert (shown["phase"], shown["trouble"], shown["drift"]) == ("", "", [])
+
+    play(scene)
+
+
+@pytest.mark.timeout(900)
+def test_mutated_reports_store_nothing_that_should_not_be_and_stop_nobody(play: Play) -> None:
+    """2,000 by default, 100,000 with HMS_THOROUGH=1; a seed names each."""
+
+    async def scene(world: World) -> None:
+        fleet = Fleet(world, ("a",))
+        patch_id = await world.submit()
+        await review(world)
+        await fleet.report()
+        good = await fleet._state("a")
+        receipt = {"patch_id": patch_id, "stage": "verified", "at": "2026-11-23T12:00:01Z", "detail": "w"}
+        good |= {"receipts": [receipt], "failed": [{"patch_id": patch_id, "stage": "checked", "detail": "w"}]}
+        for first in range(0, COUNT, BATCH):
+            bodies = [mutated(Random(seed), good) for seed in range(first, first + BATCH)]  # noqa: S311 - not secret
+            bodies.append(json.dumps({**good, "instance": "last", "trouble": f"batch {first}"}).encode())
+            await fleet.send(*bodies)
+            told = world.sql("SELECT trouble FROM instance WHERE id = 'last'")
+            assert told == [(f"batch {first}",)], f"seeds {first} to {first + BATCH}"
+        assert world.sql("SELECT DISTINCT tenant, service FROM instance") == [("IACB", SERVICE)]
+        assert world.sql("SELECT DISTINCT tenant FROM receipt") == [("IACB",)]
+        sizes = "max(length(id)), max(length(version)), max(length(url)), max(length(phase)), max(length(trouble))"
+        (largest,) = world.sql(f"SELECT {sizes}, max(array_length(drift, 1)) FROM instance")  # noqa: S608 - ours
+        assert all(size is None or size <= most for size, most in zip(largest, MOST, strict=True)), largest
+        shown = await world.call("GET", "/api/instance")
+        assert shown.status_code == 200
+        assert "a" in (await world.shown(patch_id))["progress"]["effective"]
+        strangers = "SELECT count(*) FROM receipt r LEFT JOIN patch p ON p.id = r.patch_id WHERE p.tenant <> r.tenant"
+        assert world.sql(strangers) == [(0,)]
+        await step(world)
 
     play(scene)

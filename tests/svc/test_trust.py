@@ -166,17 +166,34 @@ def test_a_threshold_counts_for_what_comes_next() -> None:
 
 
 def test_who_missed_steps_follows_them_one_by_one() -> None:
-    third = Trust(pins(GOV2), pins(MGT2), 5)
+    third = Trust(pins(GOV2), pins(MGT2), 2)
     steps = [step(NEXT, GOV, MGT), step(third, GOV, MGT2)]
     assert succeed(OLD, file(*steps)) == third
     assert succeed(NEXT, file(*steps)) == third
     assert load_trust(file(*steps)) == third
-    assert refusal(file(steps[1])) == "wrong_signature"
-    assert refusal(file(*reversed(steps))) in {"wrong_signature", "replayed"}
+    assert refusal(file(*reversed(steps))) == "malformed"
+    with pytest.raises(Refused, match="step 2 of the trust file follows step 0: one is missing"):
+        succeed(OLD, file(steps[1]))
+    with pytest.raises(Refused, match="one is missing"):
+        succeed(OLD, file(step(third, GOV, MGT)))
+
+
+def test_who_signed_instead_is_named() -> None:
+    ours, theirs = key_id(GOV.verify_key), key_id(STRANGER.verify_key)
+    with pytest.raises(Refused, match=f"{theirs} signed, pinned are {ours}"):
+        succeed(OLD, file(step(NEXT, STRANGER, MGT)))
+    odd = step(NEXT, STRANGER, MGT)
+    odd["signatures"] = sorted(
+        [*(one for one in odd["signatures"] if one["keyid"] != theirs), {**odd["signatures"][0], "keyid": "\nZ" * 999}],
+        key=lambda one: str(one["keyid"]),
+    )[-2:]
+    with pytest.raises(Refused) as refused:
+        succeed(OLD, file(odd))
+    assert "Z" not in refused.value.detail
 
 
 def test_a_chain_that_does_not_hang_together_pins_nobody() -> None:
-    third = Trust(pins(GOV2), pins(MGT2), 5)
+    third = Trust(pins(GOV2), pins(MGT2), 2)
     with pytest.raises(ValueError, match="no pinned key"):
         load_trust(file(step(NEXT, GOV, MGT), step(third, STRANGER, MGT2)))
     with pytest.raises(ValueError, match="step 1 of the trust file follows step 1"):

@@ -1,9 +1,11 @@
 """Fake Redis: a socket server that answers an agent's commands as it is told to, wrongly on purpose or not at all."""
 
 import contextlib
+import math
 import socket
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from hms_svc.resp import MORE, Reader
@@ -32,7 +34,8 @@ class FakeRedis:
         self.attempts: list[float] = []
         self.serving: Callable[[socket.socket], bool] = lambda _: True
         self.listeners: list[socket.socket] = []
-        self._one_at_a_time = threading.Lock()  # an answer does not begin inside a message
+        # On one connection an answer does not begin inside a message; the other connections are free.
+        self._one_at_a_time: dict[socket.socket, threading.Lock] = defaultdict(threading.Lock)
         self._server = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -69,24 +72,26 @@ class FakeRedis:
         if callable(answer):
             answer(client)
         elif answer is not None:
-            with self._one_at_a_time:
+            with self._one_at_a_time[client]:
                 self._write(client, answer, self.pause)
 
     @staticmethod
-    def _write(client: socket.socket, data: bytes, pause: float) -> None:
+    def _write(client: socket.socket, data: bytes, pause: float, seconds: float = math.inf) -> None:
         if not pause:
             client.sendall(data)
             return
+        hurry_at = time.monotonic() + seconds
         for at in range(len(data)):
             client.sendall(data[at : at + 1])
-            time.sleep(pause)
+            if time.monotonic() < hurry_at:
+                time.sleep(pause)
 
     def send(self, data: bytes, *, pause: float = 0.0) -> None:
-        """To whoever is subscribed, all at once or byte by byte."""
+        """To whoever is subscribed, all at once or byte by byte; for a second at most, or PING's answer is missed."""
         for listener in list(self.listeners):
             try:
-                with self._one_at_a_time:
-                    self._write(listener, data, pause)
+                with self._one_at_a_time[listener]:
+                    self._write(listener, data, pause, seconds=1.0)
             except OSError:
                 self.listeners.remove(listener)
 

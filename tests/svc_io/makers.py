@@ -1,8 +1,10 @@
 """Small builders for the pure parts' tests: patches without signatures, and a clock that is moved by hand."""
 
+import os
 from typing import Any
 
 from hms_svc.clock import Clock
+from hms_svc.errand import Bell
 from hms_svc.messages import Patch, StreamMessage
 from hms_svc.wire import ADMIT_ALL
 
@@ -50,3 +52,11 @@ class Hands:
 
     def forward(self, seconds: float) -> None:
         self.at += seconds
+
+
+class BriefBell(Bell):
+    """An agent's bell lives as long as its process. This one is closed when nobody, no errand either, may ring it."""
+
+    def __del__(self) -> None:
+        os.close(self.reader)
+        os.close(self.writer)

@@ -153,7 +153,8 @@ def _heal(fakes: dict[str, FakeRedis], agents: dict[str, Agent], control: Contro
     took = {}
     for name, agent in agents.items():
         assert agent.running(), name
-        until(partial(holds, agent, "replicas: 6"), f"the head after {name}", 10)
+        # Who lost the word of it together with the link has the reconcile's pace, 15 s at most, and an answer's time.
+        until(partial(holds, agent, "replicas: 6"), f"the head after {name}", 17)
         took[name] = time.monotonic() - since
         assert agent.events("error") == [], name
     show({name: round(span, 2) for name, span in took.items()})
