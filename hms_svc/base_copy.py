@@ -2,24 +2,30 @@
 
 `.conf.yml.hms-base`: a first line with the base, written and synced before conf.yml first leaves it and whenever it
 changes; then a line for each file made of it (fingerprint, changes, patches), added without waiting for the disk. With
-these a conf.yml is told from one that somebody put there instead. Lines that are torn are no lines.
+these a conf.yml is told from one that somebody put there instead. Lines that are torn are no lines. A doubt about the
+base stands in the first line, too, and a copy nobody can read is kept aside before there is another.
 """
 
 import json
 import os
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from hms_svc import conf_file
 from hms_svc.candidate import mapping
-from hms_svc.drift import differences
-from hms_svc.journal import MODE, Imprint, Journal, imprint_of, imprint_record, understood
-from hms_svc.merge import merge, same
+from hms_svc.drift import remaining
+from hms_svc.journal import MODE, Imprint, Journal, imprint_of, imprint_record, overlay_of, understood
 
 MOST_BYTES = 256 * 1024
 """What the lines may take before the file is written anew."""
 
-UNKNOWN = ("", "\0")
-"""What the first line says when it cannot be known: no base is like this, so it is written anew."""
+LATEST = 8
+"""How many of the last files an edited conf.yml may go back to: the last may never have come to be."""
+
+Head: TypeAlias = tuple[str, str, str]
+"""What the first line says: the base, the first base, and why the base may be wrong."""
+
+UNKNOWN: Head = ("", "\0", "")
+"""What it says when it cannot be known: no base is like this, so it is written anew."""
 
 
 class Copy(NamedTuple):
@@ -28,6 +34,8 @@ class Copy(NamedTuple):
     base: str
     origin: str
     imprints: list[Imprint]
+    doubt: str = ""
+    whole: bool = True  # every line could be read
 
 
 class BaseCopy:
@@ -36,9 +44,10 @@ class BaseCopy:
     def __init__(self, conf: str) -> None:
         directory, name = os.path.split(os.path.realpath(conf))
         self.path = os.path.join(directory, f".{name}.hms-base")  # noqa: PTH118 - pathlib costs a megabyte
-        self._kept: tuple[str, str] | None = None  # what the first line is known to say
+        self._kept: Head | None = None  # what the first line is known to say
         self._bytes = 0
         self._looked = False
+        self._unreadable = False  # and not yet kept aside
 
     def keep(self, journal: Journal) -> None:
         """Before conf.yml becomes what the journal is about to write: the base is here, and what is made of it."""
@@ -75,24 +84,28 @@ class BaseCopy:
         try:
             copy = self.read()
         except (OSError, ValueError):
-            self._kept = UNKNOWN
+            self._kept, self._unreadable = UNKNOWN, True
         else:
-            self._kept = (copy.base, copy.origin) if copy else None
+            self._kept = copy and ((copy.base, copy.origin, copy.doubt) if copy.whole else UNKNOWN)
 
     def _write(self, journal: Journal) -> None:
-        base, origin = _head(journal)
-        head = json.dumps({"format": 1, "base": base, "origin": origin}) + "\n"
+        if self._unreadable:
+            conf_file.set_aside(self.path, f"{self.path}.unreadable")
+            self._unreadable = False
+        base, origin, doubt = head = _head(journal)
+        first = json.dumps({"format": 1, "base": base, "origin": origin, "doubt": doubt}) + "\n"
         lines = "".join(map(_line, journal.imprints))
-        conf_file.write_atomically(self.path, head + lines, MODE)
-        self._kept, self._bytes = (base, origin), len(lines)
+        conf_file.write_atomically(self.path, first + lines, MODE)
+        self._kept, self._bytes = head, len(lines)
 
     def read(self) -> Copy | None:
         """What is there; None when nothing is; OSError or ValueError when it cannot be read."""
-        text = conf_file.read_text(self.path, conf_file.OWN_BYTES)
-        if text is None:
+        try:
+            raw = conf_file.read_raw(self.path, conf_file.OWN_BYTES)
+        except FileNotFoundError:
             return None
         try:
-            return understood(lambda: _copy(*text.split("\n")))
+            return understood(lambda: _copy(*raw.split(b"\n")))
         except ValueError:
             raise ValueError(f"{self.path} is no copy of a base") from None
 
@@ -101,32 +114,33 @@ class BaseCopy:
         conf_file.sweep([self.path])
 
 
-def _head(journal: Journal) -> tuple[str, str]:
-    return journal.base or "", journal.origin
+def _head(journal: Journal) -> Head:
+    return journal.base or "", journal.origin, journal.misgiving
 
 
 def _line(imprint: Imprint | None) -> str:
     return json.dumps(imprint_record(imprint)) + "\n" if imprint else ""
 
 
-def _copy(head: str, *lines: str) -> Copy:
+def _copy(head: bytes, *lines: bytes) -> Copy:
     record = json.loads(head)
-    found = [imprint for line in lines if (imprint := imprint_of(_parsed(line)))]
-    return Copy(str(record["base"]), str(record["origin"]), found)
+    found = [imprint for line in lines if (imprint := _imprint(line))]
+    whole = lines[-1:] == (b"",) and len(found) == len(lines) - 1
+    return Copy(str(record["base"]), str(record["origin"]), found, str(record.get("doubt", "")), whole)
 
 
-def _parsed(line: str) -> Any:
+def _imprint(line: bytes) -> Imprint | None:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
+        return understood(lambda: imprint_of(json.loads(line)))
+    except ValueError:
         return None
 
 
 def made_of(copy: Copy, text: str | None) -> Imprint | None:
     """The imprint conf.yml's text goes back to; None when it was not made of this base.
 
-    A text that is none of ours as it stands may be one a person has edited since: then it still holds every value the
-    last patches gave it. One without a single such value is somebody's own.
+    A text that is none of ours as it stands may be one a person has edited since: what it still shows of what the last
+    patches changed is theirs, and everything else the person's. One that shows nothing of it is somebody's own.
     """
     last = copy.imprints[-1] if copy.imprints else None
     if text is None or not text.strip():
@@ -136,12 +150,14 @@ def made_of(copy: Copy, text: str | None) -> Imprint | None:
     if exact or last is None:
         return exact
     try:
-        base, found = mapping(copy.base), mapping(text)
+        return _edited(mapping(copy.base), mapping(text), copy.imprints[-LATEST:])
     except ValueError:
         return last
-    made = merge(base, last.overlay)
-    return last if not same(made, base) and _holds(found, made, differences(base, made)) else None
 
 
-def _holds(found: dict[str, Any], made: dict[str, Any], paths: list[str]) -> bool:
-    return not set(paths).intersection(differences(found, made))
+def _edited(base: dict[str, Any], found: dict[str, Any], imprints: list[Imprint]) -> Imprint | None:
+    """What these files have left in one that was edited since; None when that is nothing."""
+    left = [imprint._replace(overlay=remaining(base, imprint.overlay, found)) for imprint in imprints]
+    overlay = overlay_of(left)
+    ids = dict.fromkeys(patch_id for imprint in left if imprint.overlay for patch_id in imprint.ids)
+    return Imprint("", overlay, tuple(ids)) if overlay else None

@@ -32,6 +32,11 @@ class Candidate(Files):
     """Files to be, or that once were."""
 
     @property
+    def conf(self) -> str:
+        """The text of conf.yml."""
+        return next(iter(self.texts.values()))
+
+    @property
     def sha(self) -> str:
         """Fingerprint of all its files."""
         return sha(*self.texts.values())
@@ -44,7 +49,7 @@ class Candidate(Files):
     @cached_property
     def document(self) -> dict[str, Any]:
         """The effective document. Read when asked for, where it did not come with the files."""
-        return mapping(next(iter(self.texts.values())))
+        return mapping(self.conf)
 
 
 def mapping(text: str) -> dict[str, Any]:

@@ -8,10 +8,11 @@ renamed over (EBUSY): mount its directory. Every OSError names the file.
 
 import errno
 import os
-from _blake2 import blake2b
 from collections.abc import Iterable
 from stat import S_ISFIFO, S_ISREG
 from typing import NamedTuple
+
+from hms_svc import blake2
 
 DEFAULT_MODE = 0o644
 TEXT_BYTES = 4 * 1024 * 1024
@@ -89,7 +90,7 @@ def _named(error: OSError, path: str) -> OSError:
 def sha(*texts: str) -> str:
     """Fingerprint of texts in order."""
     lengths = ",".join(str(len(text)) for text in texts)
-    return blake2b("\0".join((lengths, *texts)).encode(), digest_size=32).hexdigest()
+    return blake2.digest("\0".join((lengths, *texts)).encode(), 32).hex()
 
 
 def write_atomically(path: str, text: str, mode: int = DEFAULT_MODE) -> None:
@@ -106,6 +107,15 @@ def write_raw(target: str, data: bytes, mode: int = DEFAULT_MODE) -> None:
         remove(temp)
         raise
     sync_directory(os.path.dirname(target))  # noqa: PTH120 - as above
+
+
+def set_aside(path: str, name: str) -> None:
+    """Keep a file of our own under another name as well, until something new is written by its own."""
+    remove(name)
+    try:
+        os.link(path, name)
+    except OSError:  # not every file system knows links
+        os.replace(path, name)  # noqa: PTH105 - as above
 
 
 def append(path: str, line: str) -> None:

@@ -5,6 +5,7 @@ patch get their base value in the new base (so the next fold heals the file, and
 right value).
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from hms_svc.candidate import mapping
@@ -19,13 +20,34 @@ class Drift(NamedTuple):
     healed: tuple[str, ...]
 
 
-def adopt(base: str, overlay: dict[str, Any], edited: str) -> Drift:
-    """Split a person's edit of fold(base, overlay); ValueError when the edited text is no mapping."""
-    before, found = mapping(base), mapping(edited)
+def adopt(base: str, overlay: dict[str, Any], edited: str, older: Iterable[str] = ()) -> Drift:
+    """Split a person's edit of fold(base, overlay), or of older texts put back; ValueError when it is no mapping."""
+    before, said = mapping(base), mapping(edited)
+    found = _as_edit_of(merge(before, overlay), said, [mapping(text) for text in older])
     wanted = without(found, before, overlay)
     healed = differences(merge(wanted, overlay), found)
-    text = edited if same(wanted, found) else edit(edited, wanted)
+    text = edited if same(wanted, said) else edit(edited, wanted)
     return Drift(text, tuple(healed))
+
+
+def _as_edit_of(folded: dict[str, Any], found: dict[str, Any], older: list[dict[str, Any]]) -> dict[str, Any]:
+    """The edit as if it had been made to `folded`. What it was made to is what it resembles most."""
+    shown = min((folded, *older), key=lambda document: len(differences(document, found)))
+    return found if shown is folded else _carried(shown, found, folded)
+
+
+def _carried(shown: dict[str, Any], found: dict[str, Any], onto: dict[str, Any]) -> dict[str, Any]:
+    """`onto` with what is in `found` and not in `shown`, and without what is in `shown` and not in `found`."""
+    result = dict(onto)
+    for key in dict.fromkeys((*shown, *found)):
+        was, now, there = shown.get(key, _ABSENT), found.get(key, _ABSENT), onto.get(key, _ABSENT)
+        if now is _ABSENT:
+            result.pop(key, None)
+        elif isinstance(was, dict) and isinstance(now, dict) and isinstance(there, dict):
+            result[key] = _carried(was, now, there)
+        elif not same(was, now):
+            result[key] = now
+    return result
 
 
 def without(found: dict[str, Any], base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
@@ -47,8 +69,41 @@ def without(found: dict[str, Any], base: dict[str, Any], overlay: dict[str, Any]
 
 def differences(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
     """The dotted paths at which two documents differ, sorted."""
-    paths = {path for path in (*leaves(left), *leaves(right)) if path}
-    return sorted(dotted(path) for path in paths if not same(_at(left, path), _at(right, path)))
+    return sorted(map(dotted, _differing(left, right)))
+
+
+def _differing(left: dict[str, Any], right: dict[str, Any]) -> list[tuple[str, ...]]:
+    paths = dict.fromkeys(path for path in (*leaves(left), *leaves(right)) if path)
+    return [path for path in paths if not same(_at(left, path), _at(right, path))]
+
+
+def remaining(base: dict[str, Any], overlay: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The part of the overlay that `found` shows where the base would not."""
+    made = merge(base, overlay)
+    return _read_off(made, [path for path in _differing(base, made) if same(_at(made, path), _at(found, path))])
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Every key at which the one differs from the other, with its value there: a patch that rules them all."""
+    return _read_off(after, _differing(before, after))
+
+
+def _read_off(document: dict[str, Any], paths: list[tuple[str, ...]]) -> dict[str, Any]:
+    """A patch that sets these paths to what the document says there."""
+    result: dict[str, Any] = {}
+    for path in sorted(paths, key=len):
+        value = _at(document, path)
+        _put(result, path, None if value is _ABSENT else value)
+    return result
+
+
+def _put(into: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set what is at a path, unless something above it says all there is."""
+    name, *below = path
+    if not below:
+        into.setdefault(name, value)
+    elif isinstance(into.setdefault(name, {}), dict):
+        _put(into[name], below, value)
 
 
 def _at(document: Any, path: tuple[str, ...]) -> Any:

@@ -2,13 +2,12 @@
 
 One JSON file, replaced atomically and synced *before* conf.yml is touched, so at any kill point it says both
 what the file was and what it was about to become. Patches are kept with GOV's signed decisions and verified
-again when read: the disk is not trusted more than the broker. A journal that cannot be read is moved aside
+again when read: the disk is not trusted more than the broker. A journal that cannot be read is kept aside
 and the agent starts as if it were the first time, but for the base (see `recovery`). The files that proved themselves
 stand in a file of their own, for they are large and seldom change.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from functools import cached_property, reduce
 from typing import Any, NamedTuple, TypeVar
@@ -43,6 +42,11 @@ class Imprint(NamedTuple):
     overlay: dict[str, Any]
     ids: tuple[int, ...]
 
+    @classmethod
+    def of(cls, candidate: Candidate) -> "Imprint":
+        """The one that these files leave."""
+        return cls(conf_file.sha(candidate.conf), candidate.overlay, candidate.ids)
+
 
 class Journal:
     """The journal's content. Plain fields; `save` writes them all."""
@@ -65,6 +69,7 @@ class Journal:
         self.doubt: tuple[str, str] | None = None  # why the base may be wrong, and the fingerprint of that base
         self.unsynced: list[Imprint] = []  # what conf.yml may be again after a power cut: no sync made it last
         self.read_good: Callable[[], list[Candidate]] = list
+        self.remains = ""  # the text of a journal nobody can read, found instead of this one
         self.latches = Latches()
         self.signers: list[str] = []  # MGT's keys under which the revision counts
         self.seen: Seen | None = None
@@ -85,10 +90,15 @@ class Journal:
             return text == self.base
         return conf_file.sha(text) in [imprint.sha for imprint in self.imprints]
 
+    def proven(self, imprints: Iterable[Imprint]) -> list[str]:
+        """The texts of those that proved themselves; put back, they may be of an older base than today's."""
+        wanted = {imprint.sha for imprint in imprints}
+        return [good.conf for good in self.good if conf_file.sha(good.conf) in wanted]
+
     @property
     def overlay(self) -> dict[str, Any]:
         """Every key patches may have changed in conf.yml as it is now."""
-        return reduce(compose, (imprint.overlay for imprint in self.imprints), {})
+        return overlay_of(self.imprints)
 
     @property
     def in_files(self) -> set[int]:
@@ -106,6 +116,10 @@ class Journal:
         if self.doubt is None or self.doubt[1] not in ("", conf_file.sha(self.base or "")):
             return ""
         return self.doubt[0]
+
+    def worked(self, candidate: Candidate) -> bool:
+        """Whether the process was seen to work with these very files: proven, or the last in effect."""
+        return candidate.sha == self.effective_sha or any(good.texts == candidate.texts for good in self.good)
 
     def promote(self, good: Candidate) -> None:
         """Remember files that proved themselves; the newest first, at most three."""
@@ -132,14 +146,29 @@ class JournalFile:
         try:
             journal, refused = self.read(trust)
         except ValueError as error:
-            os.replace(self.path, f"{self._directory}/{ASIDE}")  # noqa: PTH105 - as above
-            return Journal(), [], str(error)
+            journal = self._first()
+            journal.remains = conf_file.read_raw(self.path, conf_file.OWN_BYTES).decode(errors="replace")
+            return journal, [], f"{error}{self._set_aside()}"
         return journal, refused, ""
+
+    def _set_aside(self) -> str:
+        """Keep what cannot be read for people. Where the disk refuses, say so: it is no reason not to start."""
+        try:
+            conf_file.set_aside(self.path, f"{self._directory}/{ASIDE}")
+        except OSError as error:
+            return f"; not kept: {conf_file.words(error)}"
+        return ""
+
+    def _first(self) -> Journal:
+        """A journal of which nothing was read, beside what may have proved itself before it was lost."""
+        journal = Journal()
+        journal.read_good = lambda: self._read_good([])
+        return journal
 
     def read(self, trust: Trust) -> tuple[Journal, list[Refused]]:
         """The journal and what was refused in it, as `load`; ValueError, and no move aside, when it cannot be read."""
         text = conf_file.read_text(self.path, conf_file.OWN_BYTES)
-        return understood(lambda: self._parse(json.loads(text), trust)) if text is not None else (Journal(), [])
+        return understood(lambda: self._parse(json.loads(text), trust)) if text is not None else (self._first(), [])
 
     def _parse(self, record: dict[str, Any], trust: Trust) -> tuple[Journal, list[Refused]]:
         if record["format"] != FORMAT:
@@ -240,6 +269,11 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("want text")
     return value
+
+
+def overlay_of(imprints: Iterable[Imprint]) -> dict[str, Any]:
+    """Every key that any of these may have changed."""
+    return reduce(compose, (imprint.overlay for imprint in imprints), {})
 
 
 def imprint_of(record: list[Any] | None) -> Imprint | None:

@@ -7,7 +7,9 @@ compare.
 
 import os
 from stat import S_ISREG
-from typing import Any, TypeAlias
+from typing import TypeAlias
+
+from hms_svc.journal import Imprint
 
 MOST_BYTES = 16 * 1024 * 1024
 HELD_SECONDS = 0.5
@@ -25,9 +27,9 @@ class OldFile:
         self._last: tuple[Looks, float] = ((0, 0), 0.0)  # how it looked, and since when
         self._placed = False
         self._let_go_at: float | None = None
-        self.overlay: dict[str, Any] = {}  # what patches changed in the file that is held
+        self.made: Imprint | None = None  # what patches changed in the file that is held
 
-    def open(self, overlay: dict[str, Any]) -> None:
+    def open(self, made: Imprint | None) -> None:
         """Hold the file as it is now, unless the one before is still being written to."""
         if self.stirred:
             return
@@ -37,7 +39,7 @@ class OldFile:
             self._was = self._looks()
         except OSError:  # nothing there, or nothing to be read
             self._let_go()
-        self.overlay = overlay
+        self.made = made
 
     def placed(self) -> None:
         """Our file has its name now."""

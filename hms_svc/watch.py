@@ -6,24 +6,25 @@ aside, and the file is healed whole, because the served process must always be a
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from hms_svc import conf_file, drift
 from hms_svc.candidate import mapping
-from hms_svc.clock import next_tick
+from hms_svc.clock import PAUSE_SECONDS
 from hms_svc.conf_file import TEXT_BYTES, Glance
-from hms_svc.journal import Journal
+from hms_svc.journal import Imprint, Journal, overlay_of
 from hms_svc.log import emit
 from hms_svc.old_file import OldFile
 from hms_svc.rejected import Rejected
+from hms_svc.scarcity import scarce
 
 STEADY_SECONDS = 0.1
 HEALED_SHOWN_SECONDS = 60.0
 UNREADABLE = "(unreadable edit)"
 
 
-# `moving`: somebody is writing right now, look again in `STEADY_SECONDS`.
-Sight: TypeAlias = Literal["same", "changed", "moving"]
+# `moving`: somebody is writing right now, look again in `STEADY_SECONDS`. `spoilt`: no process could start from this.
+Sight: TypeAlias = Literal["same", "changed", "spoilt", "moving"]
 
 
 class Watch:
@@ -61,16 +62,16 @@ class Watch:
         if now >= self.next_look:
             if self._old.held or self._glances() != self._seen:
                 return False
-            self.next_look = next_tick(now)
+            self.next_look = now + PAUSE_SECONDS
         return True
 
     def wake_at(self) -> float:
-        """When to look, where that is not at a tick."""
+        """When to look, where that cannot wait for the next wake."""
         return self.next_look if self._moving or self._old.held else float("inf")
 
     def look(self, now: float) -> Sight:
         """Take in what others wrote, once they are done; OSError or ValueError while there is no base yet."""
-        self.next_look = next_tick(now)
+        self.next_look = now + PAUSE_SECONDS
         if self._old.stirred:
             return self._look_at_the_old_one(now)
         self._old.rest(now)
@@ -83,14 +84,13 @@ class Watch:
         if self._foreign() and not self._steady(glances, now):
             self.next_look = now + STEADY_SECONDS
             return "moving"
-        self._take_in(now)
+        sight = self._take_in(now)
         self._seen, self._moving = glances, None
-        return "changed"
+        return sight
 
     def disturbed(self) -> bool:
         """Whether somebody wrote since the last look. From here to `mark` the file is held, to see who writes last."""
-        written = self._journal.written
-        self._old.open(written.overlay if written else {})
+        self._old.open(self._journal.written)
         return self._glances() != self._seen
 
     def _as_effective(self) -> bool:
@@ -126,47 +126,53 @@ class Watch:
     def _glances(self) -> tuple[Glance | None, ...]:
         return tuple(conf_file.glance(path) for path in (self._conf, *self._rendered))
 
-    def _take_in(self, now: float) -> None:
+    def _take_in(self, now: float) -> Sight:
         journal = self._journal
+        sight: Sight = "changed"
         if journal.base is None or (journal.base == "" and journal.untouched):
             text = conf_file.read_text(self._conf) or ""
             mapping(text)
             journal.base = journal.origin = text
         else:
-            self._compare(journal.base, now)
+            sight = self._compare(journal.base, now)
         self._adopted = self._differences()
+        return sight
 
     def _look_at_the_old_one(self, now: float) -> Sight:
         """Somebody wrote to the file that ours replaced: the name is ours, the words are theirs."""
         if self._old.moving(now, STEADY_SECONDS):
             self.next_look = now + STEADY_SECONDS
             return "moving"
-        edited = self._old.take()
+        edited, made = self._old.take(), self._old.made
         try:
-            self._adopt(self._journal.base or "", self._old.overlay, _text(edited), now)
+            self._adopt(self._journal.base or "", [made] if made else [], _text(edited), now)
         except ValueError as error:
             self._reject(str(error), self._stored(edited) if edited else "", now)
         self._adopted = self._differences()
         return "changed"
 
-    def _compare(self, base: str, now: float) -> None:
+    def _compare(self, base: str, now: float) -> Sight:
         try:
             text = conf_file.read_text(self._conf)
         except (OSError, ValueError) as error:
-            self._reject(str(error), self._rejected.keep(self._conf), now)
-            return
-        if text is None or self._journal.knows(text):
-            return
+            if isinstance(error, OSError) and scarce(error):  # that says nothing about the file: look again
+                raise
+            return self._reject(str(error), self._rejected.keep(self._conf), now)
+        if text is None:
+            return "spoilt"
+        if self._journal.knows(text):
+            return "changed"
         if base.strip() and not text.strip():
-            self._reject("the file was emptied", "", now)
-            return
+            return self._reject("the file was emptied", "", now)
         try:
-            self._adopt(base, self._journal.overlay, text, now)
+            self._adopt(base, self._journal.imprints, text, now)
         except ValueError as error:
-            self._reject(str(error), self._stored(text.encode()), now)
+            return self._reject(str(error), self._stored(text.encode()), now)
+        return "changed"
 
-    def _adopt(self, base: str, overlay: dict[str, Any], text: str, now: float) -> None:
-        found = drift.adopt(base, overlay, text)
+    def _adopt(self, base: str, made: list[Imprint], text: str, now: float) -> None:
+        """Take over an edit of a conf.yml that was made of the base, as one of these imprints says."""
+        found = drift.adopt(base, overlay_of(made), text, self._journal.proven(made))
         before = mapping(base)
         self._journal.base = found.base
         self._heal(found.healed, now)
@@ -179,9 +185,10 @@ class Watch:
         except OSError:
             return ""
 
-    def _reject(self, detail: str, kept: str, now: float) -> None:
+    def _reject(self, detail: str, kept: str, now: float) -> Sight:
         emit("drift", healed=[UNREADABLE], detail=detail, kept=kept)
         self._heal((UNREADABLE,), now)
+        return "spoilt"
 
     def _heal(self, paths: tuple[str, ...], now: float) -> None:
         if paths:

@@ -20,12 +20,13 @@ from hms_svc import conf_file
 from hms_svc.agent import Agent
 from hms_svc.clock import Clock
 from hms_svc.errand import Bell
+from hms_svc.journal import Imprint
 from hms_svc.keyring import open_keyring
 from hms_svc.old_file import OldFile
 from hms_svc.rejected import KEPT, NAME
 
 from .rig import CONF
-from .test_simulated_windows import FakeLink, SimulatedControl, Window, settings_in
+from .test_simulated_windows import FakeLink, SimulatedControl, Window, let_go, settings_in
 
 NOON = 1_790_000_000.0
 CHANGED = CONF.replace("50 ", "200 ")
@@ -55,14 +56,15 @@ class Desk:
         self.agent = Agent(self.settings, ring, self.bell, self.link, clock)  # type: ignore[arg-type] # the fake
 
     def stop(self) -> None:
-        self.agent._listener.close()
-        os.close(self.bell.reader)
-        os.close(self.bell.writer)
+        let_go(self.agent, self.bell)
 
     def put(self, patch_id: int, changes: dict[str, Any], seconds: float = 1e6) -> None:
         window = Window(patch_id, changes, 0, NOON - 1, self.now + seconds, NOON, 1e12)
         self.link.waiting.append(self.control.message([window], [], self.now))
         self.link.copy = self.control.copy(self.now)
+
+    def hear(self, *raw: bytes) -> None:
+        self.link.waiting += raw
 
     def end(self, *ids: int) -> None:
         self.link.waiting.append(self.control.message([], list(ids), self.now))
@@ -561,14 +563,15 @@ def test_a_file_that_is_still_written_to_is_not_let_go_for_the_next(tmp_path: Pa
     conf = tmp_path / "conf.yml"
     conf.write_text("a: 1\n")
     gap = OldFile(str(conf))
-    gap.open({"a": 1})
+    mine, next_one = Imprint("", {"a": 1}, (1,)), Imprint("", {"b": 2}, (2,))
+    gap.open(mine)
     with conf.open("r+") as file:
         conf.unlink()
         conf.write_text("ours: 1\n")
         gap.placed()
         file.write("theirs: 1\n")
-    gap.open({"b": 2})
-    assert (gap.stirred, gap.overlay, gap.take()) == (True, {"a": 1}, b"theirs: 1\n")
+    gap.open(next_one)
+    assert (gap.stirred, gap.made, gap.take()) == (True, mine, b"theirs: 1\n")
     assert not gap.stirred
 
 

@@ -99,9 +99,9 @@ def take_up(store: JournalFile, conf: Path) -> Journal:
     beside = BaseCopy(str(conf))
     recover(journal, beside, str(conf), spoilt=bool(spoilt))
     rfc3339(Timekeeper(1.0, 2e9, "boot", journal.seen).at(5.0))
-    Course(journal.active, journal.blocked, journal.suspects)
+    course = Course(journal.active, journal.blocked, journal.suspects)
     ledger = Ledger(journal, store, Reporter({}), beside)
-    ledger.unsaved()
+    ledger.hold(journal.revision, journal.patches, course)
     ledger.settle(10.0)
     assert store.load(NOBODY)[2] == ""
     for good in journal.good:
