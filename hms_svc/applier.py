@@ -1,31 +1,26 @@
 """Brings the files to what is wanted: starts attempts, follows them, draws the conclusions.
 
-Decides when an attempt starts or gives way; `course` decides what is in it, `transaction` carries it out, `ledger`
-books it. Additions wait for a running attempt, so a burst of changes is one more reload and not fifty, and start at
-least `SPACING_SECONDS` apart. An ending does not wait, for a window's end is a promise: it takes over whatever is
-under way, and only changes the process is told of are `ENDING_SPACING_SECONDS` apart.
+`course` decides what is in an attempt, `pace` when it may start, `drafts` makes its files, `transaction` carries it
+out, `ledger` books it. Additions wait for a running attempt; an ending takes over whatever is under way.
 """
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from hms_svc.bake import Bake
-from hms_svc.candidate import Candidate, make
+from hms_svc.candidate import Candidate
 from hms_svc.clock import Clock
 from hms_svc.conf_file import peek, sweep, words
 from hms_svc.course import RETRY_FIRST_SECONDS, Course, Failure
+from hms_svc.drafts import Drafts
 from hms_svc.errand import Bell, Errand
-from hms_svc.job import Job, Pause, StageFailed, ready
+from hms_svc.job import Job, Pause, StageFailed, ready, until
 from hms_svc.ledger import Ledger
 from hms_svc.messages import Patch
-from hms_svc.render import templates
+from hms_svc.pace import Pace
 from hms_svc.settings import Settings
-from hms_svc.transaction import ENDING_CHECK_SECONDS, apply
-from hms_svc.watch import STEADY_SECONDS, Sight, Watch
-
-SPACING_SECONDS = 0.25
-ENDING_SPACING_SECONDS = 0.1
-LONGEST_WAIT_SECONDS = 0.3
+from hms_svc.transaction import apply
+from hms_svc.watch import Sight, Watch
 
 # What two attempts must have in common to be the same: patches in order, with what they change.
 Aim: TypeAlias = tuple[tuple[int, dict[str, Any]], ...]
@@ -53,15 +48,13 @@ class Applier:
         self._ledger = ledger
         journal = ledger.journal
         self._course = Course(journal.active, journal.blocked, journal.suspects)
+        self._pace = Pace()
+        self._drafts = Drafts(settings, journal)
         self._bake = Bake(settings, bell, clock)
         self._job: Job | None = None
         self._pause: Pause = 0.0
-        self._started = self._told_at = float("-inf")  # the last attempt, and the last change the process was told of
-        self._late_since: float | None = None  # patches that have ended are in the files
-        self._usable: dict[str, str] | None = None  # the templates the last candidate was made of
         self._before: Errand[Any] | None = None  # a reload command of an attempt that gave way
-        self._waiting_since: float | None = None  # somebody else is writing the files
-        self._resume_at = 0.0
+        self._unanswered: list[Errand[Any]] = []  # questions to the probe that took too long
         self._aim: Aim | None = None  # what the running attempt, or else the last one, is about
         self._done = False  # that attempt succeeded, and nobody has touched the files since
         self._goal: Aim = ()  # what the next attempt would be about
@@ -85,22 +78,25 @@ class Applier:
 
     def trouble(self) -> str:
         """Why the wanted state cannot be reached, where no patch is to blame."""
-        trouble = self._course.trouble
-        return f"{trouble.stage}: {trouble.detail}" if trouble else self._ledger.trouble()
+        trouble, job = self._course.trouble, self._job
+        if trouble is not None:
+            return f"{trouble.stage}: {trouble.detail}"
+        absent = f"effective: {job.served.words()}" if job and job.patient and job.served.absent else ""
+        return "; ".join(filter(None, (absent, self._ledger.trouble())))
 
     def undisturbed(self, now: float) -> bool:
-        """Whether a tick leaves nothing to do: no attempt is under way, and nobody else wrote."""
+        """Whether there is nothing to do: no attempt is under way, and nobody else wrote."""
         return self._job is None and self._watch.undisturbed(now)
 
     def wake_at(self) -> float:
-        """When to step again, if no tick finds anything before."""
+        """When to step again, if no look finds anything before."""
         times = [*self._ledger.wake_at(), self._bake.wake_at()]
         if self._may_look():
             times.append(self._watch.wake_at())
         if self._job is None and not self._settled():
             times.append(self._earliest())
-        if self._job is not None and isinstance(self._pause, float):
-            times.append(self._pause)
+        if self._job is not None:
+            times.append(until(self._pause))
         return min(times, default=float("inf"))
 
     def hold(self, revision: int, patches: dict[int, Patch]) -> None:
@@ -123,7 +119,7 @@ class Applier:
         self._advance()
         layers = self._course.choose(wanted)
         self._goal = tuple((layer.id, layer.changes) for layer in layers)
-        self._mind_endings(now)
+        self._pace.mind(late=self._ledger.ends(set(self._wanted) - set(self._course.blocked)), now=now)
         if self._gives_way(now):
             self._abandon()
         if self._should_start(now) and self._on_firm_ground(now):
@@ -132,13 +128,6 @@ class Applier:
         if proven is not None:
             self._ledger.promote(proven)
         self._ledger.settle(now)
-
-    def _mind_endings(self, now: float) -> None:
-        """Remember since when patches that have ended, or failed, are in the files."""
-        if not self._ledger.ends(set(self._wanted) - set(self._course.blocked)):
-            self._late_since = None
-        elif self._late_since is None:
-            self._late_since = now
 
     def _may_look(self) -> bool:
         """In the middle of an attempt the files are ours; what others write then is seen after."""
@@ -152,24 +141,19 @@ class Applier:
             detail = words(error) if isinstance(error, OSError) else f"{self._settings.conf}: {error}"
             self._failed((), Failure("checked", detail, surroundings=True))
             return None
-        if sight == "changed":
+        if sight == "spoilt":
+            self._course.put_back()
+        if sight in ("changed", "spoilt"):
             self._done = False
             self._bake.stop()
             self._course.hurry()
             self._abandon()
         return sight
 
-    def _may_wait(self, now: float) -> bool:
-        """Whether there is still time to let somebody finish writing: a window's end waits for nobody for long."""
-        if self._waiting_since is None:
-            self._waiting_since = now
-        self._resume_at = now + STEADY_SECONDS / 2
-        return now - self._waiting_since <= LONGEST_WAIT_SECONDS
-
     def _on_firm_ground(self, now: float) -> bool:
         """Whether the files may be replaced now."""
         sight = self._look(now)
-        wait = sight == "moving" and self._may_wait(now)
+        wait = sight == "moving" and self._pace.may_wait(now)
         return sight is not None and self._ledger.journal.base is not None and not wait
 
     def _settled(self) -> bool:
@@ -184,12 +168,10 @@ class Applier:
         ended = set(self._job.candidate.ids) - {patch_id for patch_id, _ in self._goal}
         if not ended:
             return False
-        return not self._job.placed or now >= self._told_at + ENDING_SPACING_SECONDS
+        return not self._job.placed or self._pace.may_tell(now)
 
     def _earliest(self) -> float:
-        late = self._late_since is not None
-        free_at = self._told_at + ENDING_SPACING_SECONDS if late else self._started + SPACING_SECONDS
-        return max(self._course.retry_at, self._resume_at, free_at)
+        return max(self._course.retry_at, self._pace.earliest())
 
     def _should_start(self, now: float) -> bool:
         if self._job is not None or self._settled():
@@ -199,41 +181,28 @@ class Applier:
         return now >= self._earliest()
 
     def _start(self, layers: Sequence[Patch], now: float) -> None:
-        self._aim, self._done, self._started = self._goal, False, now
+        self._aim, self._done, self._pace.started = self._goal, False, now
         ids = tuple(layer.id for layer in layers)
         try:
-            texts = self._templates()
-            candidate = make(self._base(), layers, self._settings.conf, texts)
+            candidate = self._drafts.of(layers, late=self._pace.late_since is not None)
         except OSError as error:
             self._failed(ids, Failure("checked", words(error), surroundings=True))
+        except MemoryError:
+            self._failed(ids, Failure("checked", "out of memory", surroundings=True))
         except Exception as error:  # noqa: BLE001 - whatever a patch does to the fold, it must not stop the next ending
             self._failed(ids, Failure("checked", str(error) or repr(error)))
         else:
-            self._usable = texts
-            self._begin(candidate)
+            self._begin(candidate, layers)
 
-    def _base(self) -> str:
-        return self._ledger.journal.base or ""
-
-    def _templates(self) -> dict[str, str]:
-        """As they are now; when they cannot be read and a patch has to go, as they last were."""
-        try:
-            return templates(self._settings.render)
-        except OSError:
-            if self._late_since is None or self._usable is None:
-                raise
-            return self._usable
-
-    def _begin(self, candidate: Candidate, *, fallback: bool = False) -> None:
+    def _begin(self, candidate: Candidate, layers: Sequence[Patch] = (), *, fallback: bool = False) -> None:
         journal = self._ledger.journal
         job = Job(self._settings, self._bell, self._clock, candidate)
         job.fallback = fallback
         job.fresh = () if fallback else tuple(self._course.fresh(candidate.ids))
-        job.ends = self._late_since is not None
-        job.check_by = (self._late_since or self._clock.now()) + ENDING_CHECK_SECONDS
-        known = bool(self._settings.check) and any(good.texts == candidate.texts for good in journal.good)
-        job.proven = fallback or known
-        job.before = self._before
+        job.late_since = self._pace.late_since
+        job.unchecked = fallback or (bool(self._settings.check) and journal.worked(candidate))
+        job.standing = lambda: self._drafts.standing(layers, job.fresh, self.effective)
+        job.before, job.unanswered = self._before, self._unanswered
         again = self._course.trouble is not None and not fallback
         job.must_reload = again or not (journal.untouched or journal.effective_sha == candidate.sha)
         job.intend = lambda: self._intend(candidate)
@@ -250,13 +219,13 @@ class Applier:
     def _intend(self, candidate: Candidate) -> None:
         self._bake.stop()
         self._ledger.intend(candidate)
-        if self._watch.disturbed() and self._may_wait(self._clock.now()):
+        if self._watch.disturbed() and self._pace.may_wait(self._clock.now()):
             raise Disturbed
 
     def _written(self, candidate: Candidate, unsynced: dict[str, OSError]) -> None:
         now = self._clock.now()
         self._ledger.written(candidate, unsynced, now)
-        self._told_at = now
+        self._pace.told(now)
         self._watch.mark(candidate.texts)
 
     def _advance(self) -> None:
@@ -276,6 +245,8 @@ class Applier:
             return
         except StageFailed as failed:
             ended, outcome = True, failed.failure
+        except MemoryError:
+            ended, outcome = True, Failure("effective", "out of memory", surroundings=True)
         except Exception as error:  # noqa: BLE001 - as in _start
             ended, outcome = True, Failure("effective", repr(error))
         self._ledger.reached(job.fresh, job.stages, self._clock.wall())
@@ -288,17 +259,25 @@ class Applier:
 
     def _abandon(self) -> None:
         if self._job is not None:
-            if self._job.placed and not self._job.told and isinstance(self._pause, Errand):
-                self._before = self._pause
+            if self._job.placed and isinstance(self._pause, Errand):
+                self._leave_alone(self._pause, told=self._job.told)
             self._job.steps.close()
             self._job = None
+
+    def _leave_alone(self, errand: Errand[Any], *, told: bool) -> None:
+        """Nobody waits for it any longer, but its like must not begin before it has ended."""
+        if told:
+            self._unanswered.append(errand)
+        else:
+            self._before = errand
 
     def _conclude(self, job: Job, outcome: Failure | None) -> None:
         if outcome is not None:
             self._failed(job.candidate.ids, outcome, fallback=job.fallback)
             return
-        self.effective, self._waiting_since = job.candidate, None
-        self.last_apply = round(self._clock.now() - self._started, 4)
+        self.effective = job.candidate
+        self._pace.came_to_an_end()
+        self.last_apply = round(self._clock.now() - self._pace.started, 4)
         if not job.fallback:
             self._course.succeeded(job.candidate.ids)
             self._done = True
@@ -306,34 +285,28 @@ class Applier:
         self._bake.begin(job.candidate, self._clock.now())
 
     def _failed(self, ids: tuple[int, ...], failure: Failure, *, fallback: bool = False) -> None:
-        self._done, self._waiting_since = False, None
+        self._done = False
+        self._pace.came_to_an_end()
         self._bake.stop()
         if fallback:
             self._ledger.failed(ids, (), failure, self._course, wall=self._clock.wall())
             return
-        if failure.surroundings and self._late_since is not None and self._course.fresh(ids):
+        if failure.surroundings and self._pace.late_since is not None and self._course.fresh(ids):
             failure = failure._replace(hasty=True)  # an ending asks less of the disk than what is new
         known = self._course.trouble
         blamed = self._course.failed(ids, failure, self._clock.now())
-        if self._late_since is not None:
-            self._course.no_later_than(self._clock.now() + RETRY_FIRST_SECONDS)
+        if self._pace.late_since is not None or not set(self._wanted).issuperset(self._ledger.journal.active):
+            self._course.no_later_than(self._clock.now() + RETRY_FIRST_SECONDS)  # ended, and not yet gone everywhere
         newly = self._course.blocked.keys() & set(blamed)  # a trouble that stands does not speak for these
         said = self._course.trouble is not None and self._course.trouble == known and not newly
         self._ledger.failed(ids, blamed, failure, self._course, wall=self._clock.wall(), said=said)
-        if self._course.trouble is not None and failure.stage == "checked" and not failure.surroundings:
+        if self._course.trouble is failure and failure.stage == "checked" and not failure.surroundings:
             self._fall_back()
 
     def _fall_back(self) -> None:
         """What should be cannot be: have at least files on disk that once worked, without any ended patch."""
-        good = self._ledger.journal.last_good(self._wanted, self._settings.paths) or self._bare()
-        if good is not None and good != self.effective:
+        good = self._ledger.journal.last_good(self._wanted, self._settings.paths)
+        if good is None and self._pace.late_since is not None:
+            good = self._drafts.bare()  # a check that takes nothing may not keep a patch that has ended
+        if good is not None and (good != self.effective or not self._drafts.in_effect()):
             self._begin(good, fallback=True)
-
-    def _bare(self) -> Candidate | None:
-        """The base alone, where a patch that has ended is in the files: a check that takes nothing may not keep it."""
-        if self._late_since is None or self._usable is None:
-            return None
-        try:
-            return make(self._base(), (), self._settings.conf, self._usable)
-        except ValueError:
-            return None

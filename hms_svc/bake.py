@@ -1,6 +1,6 @@
 """Decides when files in effect have proven themselves: after `HMS_BAKE` seconds without a break.
 
-Looks at the served process once a second meanwhile, and asks the probe once more at the end. A process that ended, was
+Looks at the served process at each tick meanwhile, and asks the probe once more at the end. A process that ended, was
 replaced or no longer shows the configuration starts the time anew; nothing else comes of it here.
 """
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from hms_svc import process
 from hms_svc.candidate import Candidate
-from hms_svc.clock import Clock, next_tick
+from hms_svc.clock import TICK_SECONDS, Clock
 from hms_svc.effect import confirm
 from hms_svc.errand import Bell
-from hms_svc.job import Job, Pause, StageFailed, ready
+from hms_svc.job import Job, Pause, StageFailed, ready, until
 from hms_svc.process import Process, ProcessRefused
 from hms_svc.settings import Settings
 
@@ -34,7 +34,7 @@ class Bake:
         """These files are in effect from now on."""
         self.stop()
         self._candidate, self._process = candidate, self._find()
-        self._look_at = min(next_tick(now), now + self._settings.bake)
+        self._look_at = now + min(TICK_SECONDS, self._settings.bake)
         self._until = now + self._settings.bake
 
     def stop(self) -> None:
@@ -47,7 +47,7 @@ class Bake:
             return float("inf")
         if self._proof is None:
             return self._look_at
-        return self._pause if isinstance(self._pause, float) else float("inf")
+        return until(self._pause)
 
     def step(self, now: float) -> Candidate | None:
         """Do what is due; the files, once they have proven themselves."""
@@ -56,7 +56,7 @@ class Bake:
         return self._follow(now)
 
     def _look(self, candidate: Candidate, now: float) -> None:
-        self._look_at = min(next_tick(now), max(self._until, now))
+        self._look_at = min(now + TICK_SECONDS, max(self._until, now))
         if not self._same_process():
             self.begin(candidate, now)
         elif now >= self._until:
@@ -74,7 +74,10 @@ class Bake:
         """Whether it has been there all the time, where one is known."""
         if not (self._settings.pidfile or self._settings.process):
             return True
-        return self._process is not None and process.alive(self._process)
+        try:
+            return self._process is not None and process.alive(self._process)
+        except ProcessRefused:
+            return False
 
     def _follow(self, now: float) -> Candidate | None:
         candidate, proof, steps = self._candidate, self._proof, self._steps

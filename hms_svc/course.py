@@ -35,9 +35,9 @@ class Course:
         self.blocked = dict(blocked)
         self.trouble: Failure | None = None
         self.retry_at = 0.0
-        self._pause = 0.0
+        self._pause = self._due = 0.0  # how long to wait, and until when if nobody hurries
         self.suspects = set(suspects)
-        self._spoilt = False  # a failed attempt was written: put back what worked before trying anything else
+        self._spoilt = False  # what stands now does not work: put back what worked before trying anything else
 
     def choose(self, wanted: Sequence[Patch]) -> list[Patch]:
         """The patches to lay over the base now, out of those wanted, in the same order."""
@@ -84,16 +84,22 @@ class Course:
 
     def _wait(self, failure: Failure, now: float, blamed: list[int]) -> list[int]:
         self.trouble = failure
-        self._pause = min(max(self._pause * 2, RETRY_FIRST_SECONDS), RETRY_LONGEST_SECONDS)
-        self.retry_at = now + self._pause
+        if now >= self._due:  # what was tried before its time says nothing about how long this will last
+            self._pause = min(max(self._pause * 2, RETRY_FIRST_SECONDS), RETRY_LONGEST_SECONDS)
+            self._due = now + self._pause
+        self.retry_at = self._due
         return blamed
 
     def _calm(self) -> None:
-        self.trouble, self.retry_at, self._pause = None, 0.0, 0.0
+        self.trouble, self.retry_at, self._due, self._pause = None, 0.0, 0.0, 0.0
 
     def no_later_than(self, at: float) -> None:
         """Try again by then: ever more seldom is not for what has ended and is still there."""
         self.retry_at = min(self.retry_at, at)
+
+    def put_back(self) -> None:
+        """What stands now is worth nothing: first what worked, then what is new."""
+        self._spoilt = True
 
     def hurry(self) -> None:
         """What is wanted changed: try again at once."""

@@ -11,8 +11,9 @@ from hms_svc import command, probe
 from hms_svc.conf_file import words
 from hms_svc.errand import Errand
 from hms_svc.job import Job, Pause, StageFailed
-from hms_svc.process import ProcessRefused
+from hms_svc.process import ProcessRefused, ProcessUnseen
 from hms_svc.render import gap_values
+from hms_svc.scarcity import scarce
 
 RELOAD_SECONDS = 10.0
 MATCHES_NEEDED = 2
@@ -26,6 +27,9 @@ PROBE_PACE_SECONDS = 0.02
 COMMAND_PACE_SECONDS = 0.1
 ALIVE_PACE_SECONDS = 0.04
 PATIENT_PACE_SECONDS = 1.0
+# Every probe has a limit below this. Only looking up its name has none, and is not begun again before it has ended.
+PROBE_SECONDS = probe.COMMAND_SECONDS + 1.0
+NO_ANSWER = probe.Answer(False, False, f"no answer from the probe within {PROBE_SECONDS:g} s: is its name resolved?")
 
 
 def reload(job: Job) -> Iterator[Pause]:
@@ -45,8 +49,7 @@ def _reload_by_command(job: Job) -> Iterator[Pause]:
     try:
         result = errand.take()
     except OSError as error:
-        detail = f"cannot run {argv[0]}: {words(error)}"
-        raise StageFailed("reloaded", detail, surroundings=command.scarce(error)) from None
+        raise StageFailed("reloaded", f"cannot run {argv[0]}: {words(error)}", surroundings=True) from None
     if result.code != 0:
         ended = "out of time" if result.code is None else f"exit {result.code}"
         raise StageFailed("reloaded", result.words or f"{argv[0]}: {ended}")
@@ -64,11 +67,12 @@ def _reload_by_signal(job: Job) -> Iterator[Pause]:
     """Signal the process. One that does not run is no failure: it will start from the file on disk.
 
     Nor is one that must not be signalled yet: a pid file of the last run may name anybody until it is written anew.
+    Where that lasts, the files are right and nobody can be told: no patch is to blame.
     """
     until = job.clock.now() + job.settings.confirm_timeout
     while refusal := _refusal(job):
         if job.clock.now() > until:
-            raise StageFailed("reloaded", refusal)
+            raise StageFailed("reloaded", refusal, surroundings=True)
         yield job.clock.now() + ALIVE_PACE_SECONDS
 
 
@@ -100,7 +104,7 @@ def confirm(job: Job) -> Iterator[Pause]:
     asked, streak, pace = _question(job), _Streak(), _pace(job)
     told_at = job.clock.now()
     while True:
-        told = job.reloaded
+        told, looked_at = job.reloaded, job.clock.now()
         answer = yield from _look(job, asked)
         now = job.clock.now()
         told_at = now if job.reloaded and not told else told_at
@@ -113,8 +117,8 @@ def confirm(job: Job) -> Iterator[Pause]:
             told_at = job.clock.now()
         if job.patient or was_patient:
             told_at = now
-        elif not answer.matches and now - told_at > job.settings.confirm_timeout:
-            raise StageFailed("effective", _complaint(job, answer))
+        elif not answer.matches and looked_at - told_at > job.settings.confirm_timeout:  # not before a stop of ours
+            raise StageFailed("effective", _complaint(job, answer), surroundings=answer.scarce or job.served.unreached)
         pace = min(pace * 2, PATIENT_PACE_SECONDS) if job.patient else _pace(job)
         yield job.clock.now() + pace
 
@@ -145,8 +149,8 @@ def _pace(job: Job) -> float:
 def _question(job: Job) -> probe.Question | None:
     if job.settings.probe is None:
         return None
-    text = next(iter(job.candidate.texts.values()))
-    return probe.question(job.settings.probe, gap_values(job.candidate.document, text), job.settings.conf)
+    values = gap_values(job.candidate.document, job.candidate.conf)
+    return probe.question(job.settings.probe, values, job.settings.conf)
 
 
 def _look(job: Job, asked: probe.Question | None) -> Generator[Pause, None, probe.Answer]:
@@ -154,20 +158,38 @@ def _look(job: Job, asked: probe.Question | None) -> Generator[Pause, None, prob
     try:
         there = job.served.follow()
     except ProcessRefused as refusal:
-        return probe.Answer(False, True, str(refusal))
+        return probe.Answer(False, True, str(refusal), isinstance(refusal, ProcessUnseen))
     job.reloaded = job.reloaded or job.served.told
     if job.served.deaf:
         return probe.Answer(False, True, job.served.words())
     if asked is None:
         return probe.Answer(there, there, job.served.words())
-    errand = Errand(job.bell, lambda: probe.ask(asked))
-    yield errand
-    try:
-        answer = errand.take()
-    except OSError as error:
-        return probe.Answer(False, False, f"cannot ask the probe: {words(error)}")
+    answer = yield from _asked(job, asked)
     # A command's failure does not say whether there is anybody to fail.
-    return answer._replace(answered=False) if asked.evidence.command and job.served.absent else answer
+    answered = answer.answered and not (asked.evidence.command and job.served.absent)
+    return answer._replace(matches=answer.matches and _tells(job), answered=answered)
+
+
+def _asked(job: Job, asked: probe.Question) -> Generator[Pause, None, probe.Answer]:
+    """What the probe says, waited for and asked again in bounds."""
+    job.unanswered[:] = [errand for errand in job.unanswered if not errand.done]
+    if job.unanswered:
+        return NO_ANSWER
+    errand = Errand(job.bell, lambda: probe.ask(asked))
+    errand.until = job.clock.now() + PROBE_SECONDS
+    yield errand
+    if not errand.done:
+        job.unanswered.append(errand)
+        return NO_ANSWER
+    try:
+        return errand.take()
+    except OSError as error:
+        return probe.Answer(False, False, f"cannot ask the probe: {words(error)}", scarce(error))
+
+
+def _tells(job: Job) -> bool:
+    """Whether a yes means anything: where nobody was told, only if it shows something of the document."""
+    return not job.served.unreached or (job.settings.probe is not None and job.settings.probe.shows_values)
 
 
 def _complaint(job: Job, answer: probe.Answer) -> str:

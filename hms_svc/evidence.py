@@ -38,6 +38,11 @@ class Evidence(NamedTuple):
             return f"{self.tcp[0]}:{self.tcp[1]}"
         return self.url.shown if self.url else self.command[0]
 
+    @property
+    def shows_values(self) -> bool:
+        """Whether anything is asked for that comes from the document."""
+        return any("{{" in text for text in ((self.header or ("", ""))[1], self.body or "", *self.command))
+
     def filled(self, values: dict[str, Any], conf: str) -> "Evidence":
         """The same with its gaps filled; Unaskable when a value must not stand in a command."""
         name, value = self.header or ("", "")

@@ -36,9 +36,9 @@ class Job:
         self.clock = clock
         self.candidate = candidate
         self.fresh: tuple[int, ...] = ()  # patches in it that have not worked before
-        self.ends = False  # patches that have ended are still in the files
-        self.check_by = 0.0  # where they have: until when (monotonic) the check may take its time
-        self.proven = False  # these very files worked before: no check needed
+        self.late_since: float | None = None  # since when (monotonic) patches that have ended are in the files
+        self.unchecked = False  # no check: these very files worked before
+        self.standing: Callable[[], dict[str, str]] = dict  # the files without what is new, to hold the check against
         self.must_reload = False  # the process may not know the files even if they are as wanted
         self.intend: Callable[[], None] = lambda: None  # writes the journal; called before any file changes
         self.written: Callable[[dict[str, OSError]], None] = lambda _: None  # after, with directories that did not sync
@@ -46,6 +46,7 @@ class Job:
         self.placed = False
         self.told = False  # the process has been told, or needs not be
         self.before: Errand[command.Result] | None = None  # a reload of an abandoned attempt, still running
+        self.unanswered: list[Errand[probe.Answer]] = []  # questions that nobody waits for any longer
         self.stages: list[str] = []  # reached and not yet told
         self.patient = False  # waiting for a process that does not run; anything newer may take over
         self.fallback = False  # not what should be, but what worked before
@@ -55,4 +56,9 @@ class Job:
 
 def ready(pause: Pause, now: float) -> bool:
     """Whether what was waited for is there."""
-    return now >= pause if isinstance(pause, float) else pause.done
+    return now >= until(pause) or (not isinstance(pause, float) and pause.done)
+
+
+def until(pause: Pause) -> float:
+    """When it is waited for no longer, whatever comes of it."""
+    return pause if isinstance(pause, float) else pause.until

@@ -11,6 +11,8 @@ import signal
 import time
 from typing import NamedTuple
 
+from hms_svc.scarcity import scarce
+
 COMM_BYTES = 15  # the kernel keeps this much of a name
 PROC_BYTES = 4096
 PID_DIGITS = 10
@@ -18,6 +20,10 @@ PID_DIGITS = 10
 
 class ProcessRefused(Exception):
     """The process cannot or must not be signalled; the text says why and what to set."""
+
+
+class ProcessUnseen(ProcessRefused):
+    """There was too little of something to look for it: whether it runs is not known."""
 
 
 class Process(NamedTuple):
@@ -35,17 +41,27 @@ def ticks() -> int:
 
 
 def _read(path: str) -> bytes:
-    """The beginning of a small file; nothing when it cannot be read."""
+    """The beginning of a small file; nothing when it cannot be read; ProcessUnseen when it can later, maybe."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        return _content(path)
+    except OSError as error:
+        _pass_on(error)
         return b""
+
+
+def _content(path: str) -> bytes:
+    """The beginning of a small file; OSError when it cannot be read. A pipe there is not waited for."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         return os.read(fd, PROC_BYTES)
-    except OSError:
-        return b""
     finally:
         os.close(fd)
+
+
+def _pass_on(error: OSError) -> None:
+    """ProcessUnseen, where an error says nothing about the process."""
+    if scarce(error):
+        raise ProcessUnseen(f"cannot look for the process: {error.strerror}") from None
 
 
 def look(pid: int) -> Process | None:
@@ -82,7 +98,14 @@ def _by_pidfile(pidfile: str, name: str) -> Process | None:
 
 def _read_pid(pidfile: str) -> int:
     """The number in the first line; 0 while there is none, as when a process is just writing it."""
-    text = _read(pidfile).strip().partition(b"\n")[0].strip()
+    try:
+        raw = _content(pidfile)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        _pass_on(error)
+        raise ProcessRefused(f"cannot read {pidfile}: {error.strerror}") from None
+    text = raw.strip().partition(b"\n")[0].strip()
     if not text:
         return 0
     if not text.isdigit() or len(text) > PID_DIGITS:
@@ -97,10 +120,18 @@ def _leader(pid: int) -> int:
     return int(leader) if leader.isdigit() else pid
 
 
+def _entries() -> list[str]:
+    try:
+        return os.listdir("/proc")  # noqa: PTH208 - pathlib costs a megabyte
+    except OSError as error:
+        _pass_on(error)
+        return []
+
+
 def _by_name(name: str) -> Process | None:
     wanted = name[:COMM_BYTES]
     alike = {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs a megabyte
+    for entry in _entries():
         # Reading a name costs a fraction of reading the rest.
         alike_by_name = entry.isdigit() and _read(f"/proc/{entry}/comm").removesuffix(b"\n") == wanted.encode()
         process = look(int(entry)) if alike_by_name else None
@@ -168,6 +199,7 @@ def send(process: Process, number: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError as error:
+        _pass_on(error)
         raise ProcessRefused(f"cannot hold pid {process.pid} ({process.name}): {error.strerror}") from None
     try:
         now = look(process.pid)
@@ -180,6 +212,9 @@ def send(process: Process, number: int) -> bool:
         raise ProcessRefused(
             f"not permitted to signal pid {process.pid} ({process.name}): run the agent as the same user"
         ) from None
+    except OSError as error:  # a filter of system calls may answer anything
+        _pass_on(error)
+        raise ProcessRefused(f"cannot signal pid {process.pid} ({process.name}): {error.strerror}") from None
     finally:
         os.close(handle)
     return True

@@ -7,7 +7,7 @@ it reloads, and new ones are a sign that it did.
 """
 
 from hms_svc import process
-from hms_svc.process import Process
+from hms_svc.process import Process, ProcessRefused
 from hms_svc.settings import Settings
 
 
@@ -32,6 +32,11 @@ class Served:
     def untold(self) -> bool:
         """Whether nobody was to be told yet."""
         return self._told is None
+
+    @property
+    def unreached(self) -> bool:
+        """Whether it was to be told and could not be: not found, or not to be signalled. One without a handler was."""
+        return self._signals and not (self.untold or self.told or self.restarted or self.deaf)
 
     def tell(self) -> bool:
         """Signal it (or, where a command reloads, remember how it looks before); False when it does not run."""
@@ -100,6 +105,8 @@ class Served:
             return f"pid {self.deaf.pid} ({self.deaf.name}) would die of signal {self._signal}: it has no handler"
         if self._process is None:
             return f"no process was found by {self._pidfile or self._name!r}"
-        pid, name = self._process.pid, self._process.name
-        how = "is alive" if self._unchanged(self._process) else "ended after the reload"
-        return f"pid {pid} ({name}) {how}"
+        try:
+            how = "is alive" if self._unchanged(self._process) else "ended after the reload"
+        except ProcessRefused as refusal:
+            return str(refusal)
+        return f"pid {self._process.pid} ({self._process.name}) {how}"

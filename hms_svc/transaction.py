@@ -7,15 +7,13 @@ configuration. Closing it abandons the attempt and removes its temp files.
 
 from collections.abc import Generator, Iterator, Mapping
 
-from hms_svc import command
 from hms_svc.conf_file import read_text, words
 from hms_svc.effect import confirm, reload
-from hms_svc.errand import Errand
 from hms_svc.job import Job, Pause, StageFailed
+from hms_svc.log import emit
 from hms_svc.staging import Staged
+from hms_svc.verdict import doubt, refusal
 
-# A check may not hold a window open: without a verdict by then, the window's end is the law.
-ENDING_CHECK_SECONDS = 0.15
 # Two reload commands at once would be a race; but one that hangs is not waited for any longer.
 ONE_RELOAD_SECONDS = 0.5
 PACE_SECONDS = 0.01
@@ -25,10 +23,7 @@ def apply(job: Job) -> Generator[Pause, None, None]:
     """Make the candidate real; StageFailed when that did not work."""
     changed = _changed(job)
     if changed:
-        with _stage(changed) as staged:
-            yield from _check(job, staged)
-            job.stages.append("checked")
-            _write(job, staged)
+        yield from _replace(job, changed)
     job.placed = True
     job.in_place()
     job.stages += ["written"] if changed else ["checked", "written"]
@@ -67,38 +62,32 @@ def _stage(texts: Mapping[str, str]) -> Staged:
         raise StageFailed("written", words(error), surroundings=True) from None
 
 
-def _check(job: Job, staged: Staged) -> Iterator[Pause]:
-    if not job.settings.check or job.proven:
-        return
-    limit = _limit(job)
-    if limit <= 0 and job.fresh:
-        raise StageFailed("checked", "no time for a check before an ended patch has to go", hasty=True)
-    if limit <= 0:
-        return
-    argv = command.filled(job.settings.check, [staged.temps.get(path, path) for path in job.candidate.texts])
-    errand = Errand(job.bell, lambda: command.run(argv, limit))
-    yield errand
-    try:
-        result = errand.take()
-    except OSError as error:
-        result = command.Result(None, f"cannot run {argv[0]}: {words(error)}")
-        if command.scarce(error) and job.fresh:
-            raise StageFailed("checked", result.words, surroundings=True) from None
-    if result.code == 0 or (result.code is None and not job.fresh):
-        return
-    how = f"no verdict within {limit:g} s" if result.code is None else f"exit {result.code}"
-    hasty = result.code is None and job.ends
-    raise StageFailed("checked", result.words or f"{argv[0]}: {how}", hasty=hasty)
+def _replace(job: Job, changed: Mapping[str, str]) -> Iterator[Pause]:
+    """Put the candidate in place if nothing speaks against it."""
+    with _stage(changed) as staged:
+        refused = yield from refusal(job, staged.temps)
+        if not refused:
+            _write(job, staged)
+            return
+    yield from _weigh(job, changed, refused)
+    with _stage(changed) as staged:
+        _write(job, staged)
 
 
-def _limit(job: Job) -> float:
-    """Seconds for the check. The time an ending may wait for one is counted once, however many attempts it takes."""
-    if job.ends:
-        return job.check_by - job.clock.now()
-    return command.CHECK_SECONDS if job.fresh else ENDING_CHECK_SECONDS
+def _weigh(job: Job, changed: Mapping[str, str], refused: str) -> Iterator[Pause]:
+    """A refusal counts where what stands already would pass. Otherwise nobody can check, and only an ending goes on."""
+    standing = job.standing()
+    with _stage({path: text for path, text in standing.items() if path in changed or _differs(path, text)}) as staged:
+        against = (yield from doubt(job, staged.temps)) if standing else ""
+    if not against:
+        raise StageFailed("checked", refused)
+    if job.fresh or job.late_since is None:
+        raise StageFailed("checked", f"HMS_CHECK refuses what stands already, too: {against}", surroundings=True)
+    emit("unchecked", detail=against, patches=job.candidate.ids)
 
 
 def _write(job: Job, staged: Staged) -> None:
+    job.stages.append("checked")
     try:
         job.intend()
         staged.commit()

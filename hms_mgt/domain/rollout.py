@@ -10,6 +10,7 @@ from hms_svc import selector
 
 # An instance from which nothing came for this long is shown STALE.
 STALE_AFTER = timedelta(seconds=30)
+_TROUBLE_SHOWN = 200
 
 
 class InstanceStatus(StrEnum):
@@ -68,6 +69,8 @@ class Progress(NamedTuple):
     # Those that run with the patch by their own last word, confirmed or not.
     holding: tuple[str, ...]
     replicas: Replicas | None
+    # Why an instance cannot go on, in its own words, where no patch is to blame.
+    troubled: Mapping[str, str] = {}
 
 
 def targets(patch: Patch, instances: Sequence[Instance]) -> list[Instance]:
@@ -94,6 +97,7 @@ def progress(patch: Patch, instances: Sequence[Instance], replicas: Replicas | N
         overdue=tuple(i.id for i in aimed if i.status(now) is InstanceStatus.STALE),
         holding=tuple(holding(patch, instances)),
         replicas=replicas,
+        troubled={i.id: i.trouble for i in aimed if i.trouble},
     )
 
 
@@ -140,8 +144,13 @@ def waiting_for(patch: Patch, seen: Progress) -> str:
 
 
 def _missing(seen: Progress) -> str:
-    missing = [name for name in seen.targeted if name not in seen.effective]
+    missing = [_explained(name, seen) for name in seen.targeted if name not in seen.effective]
     return f"{_some(missing)} to confirm" if missing else _scaling(seen)
+
+
+def _explained(name: str, seen: Progress) -> str:
+    words = seen.troubled.get(name, "")[:_TROUBLE_SHOWN]
+    return f"{name} ({words})" if words else name
 
 
 def _scaling(seen: Progress) -> str:

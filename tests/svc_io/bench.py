@@ -10,7 +10,7 @@ from typing import Any
 
 from hms_svc.applier import Applier
 from hms_svc.base_copy import BaseCopy
-from hms_svc.errand import Bell, Errand
+from hms_svc.errand import Errand
 from hms_svc.journal import JournalFile
 from hms_svc.ledger import Ledger
 from hms_svc.messages import Patch
@@ -22,7 +22,7 @@ from hms_svc.trust import Trust
 from hms_svc.watch import Watch
 from hms_svc.wire import Pins
 
-from .makers import Hands, patch
+from .makers import BriefBell, Hands, patch
 
 STEP_SECONDS = 0.05
 STATE = State(0, (), "", "steady", {}, "", (), False)
@@ -43,7 +43,7 @@ class Bench:
         targets = tuple(target for _, target in settings.render)
         watch = Watch(settings.conf, targets, self.journal, Rejected(settings.state))
         self.ledger = Ledger(self.journal, self.store, self.reporter, beside)
-        self.applier = Applier(settings, Bell(), hands.clock, watch, self.ledger)
+        self.applier = Applier(settings, BriefBell(), hands.clock, watch, self.ledger)
 
     def again(self) -> "Bench":
         """The agent was killed and started again."""

@@ -16,7 +16,8 @@ def load(*_):
     (home / "new").rename(home / "loaded")
 signal.signal(signal.SIGHUP, load)
 load()
-(home / "pid").write_text(str(os.getpid()))
+(home / "pid.new").write_text(str(os.getpid()))
+(home / "pid.new").rename(home / "pid")
 while True:
     time.sleep(60)
 """

@@ -124,3 +124,12 @@ def test_something_new_is_not_kept_waiting_by_old_trouble() -> None:
     course.failed([], NO, 10)
     course.hurry()
     assert course.retry_at == 0
+
+
+def test_trouble_of_two_seconds_is_not_paid_for_with_half_a_minute() -> None:
+    """New patches are tried at once. That they fail, too, says nothing about how long the disk will."""
+    course = Course([], {})
+    for tenth in range(20):
+        course.hurry()
+        course.failed([], NO, 10 + tenth / 10)
+    assert 12 < course.retry_at <= 14

@@ -96,11 +96,13 @@ def test_an_unreadable_edit_is_kept_aside_and_the_file_healed(agent: Agent, cont
 
 def test_an_edit_that_is_no_text_holds_no_window_open(agent: Agent, control: Control, acks: Acks) -> None:
     agent.start()
-    end = time.time() + 1.2
+    acks.wait_active()
+    a_second = agent.a_second()
+    end = time.time() + 1.2 * a_second
     control.put(1, {"rate_limit_rps": 200}, end=end)
     acks.wait_active(1)
     agent.conf.write_bytes(b"\xff\xfe\x00")
-    until(lambda: agent.conf.read_bytes() == CONF.encode(), "the base, after the end", end + 1 - time.time())
+    until(lambda: agent.conf.read_bytes() == CONF.encode(), "the base, after the end", end + a_second - time.time())
 
 
 def test_a_file_caught_empty_between_two_writes_takes_nothing_from_the_base(

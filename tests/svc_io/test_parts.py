@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import socket
 import threading
 import time
@@ -19,7 +18,7 @@ from hms_svc.report import MOST_RECEIPTS, MOST_RECEIPTS_AT_ONCE, Reporter, State
 from hms_svc.settings import read
 from hms_svc.staging import Staged
 
-from .rig import until
+from .rig import readable, until
 
 STATE = State(1, (1,), "d", "steady", {}, "", (), False)
 ADDRESS = HttpAddress("127.0.0.1", 80, "/", None)
@@ -122,9 +121,9 @@ def test_an_errand_rings_when_it_is_done() -> None:
     bell = Bell()
     good, bad = Errand(bell, lambda: 7), Errand(bell, lambda: int("no number"))
     until(lambda: good.done and bad.done, "both errands")
-    until(lambda: select.select([bell.reader], [], [], 0)[0], "the bell")
+    until(lambda: readable(bell.reader), "the bell")
     bell.hush()
-    assert not select.select([bell.reader], [], [], 0)[0]
+    assert not readable(bell.reader)
     assert good.take() == 7
     with pytest.raises(ValueError, match="no number"):
         bad.take()

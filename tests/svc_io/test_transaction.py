@@ -128,7 +128,7 @@ def test_the_base_is_found_kept_and_come_back_to(bench: Bench) -> None:
     assert again.settle() == "a: 1\n"
 
 
-def test_what_baked_is_put_back_when_nothing_else_passes_the_check(
+def test_what_worked_last_is_put_back_when_nothing_passes_the_check_any_more(
     configure: Callable[..., Settings], hands: Hands, tmp_path: Path
 ) -> None:
     """7 has baked, 9 not yet; 10 is written, breaks the reload, and from then on the check refuses everything."""
@@ -138,12 +138,25 @@ def test_what_baked_is_put_back_when_nothing_else_passes_the_check(
     bench.settle(7, seconds=35)
     assert [good.ids for good in bench.journal.good] == [(7,)]
     assert bench.settle(7, 9) == "a: 9\n"
-    assert bench.settle(7, 9, 10) == "a: 7\n"
+    assert bench.settle(7, 9, 10) == "a: 9\n"
     assert set(bench.applier.failures()) == {10}
     assert bench.applier.phase == "failed"
     broken.unlink()
     assert bench.settle(7, 9, 10, seconds=40) == "a: 9\n"
     assert bench.applier.trouble() == ""
+
+
+def test_what_baked_is_put_back_when_an_edit_made_the_base_unusable(
+    configure: Callable[..., Settings], hands: Hands
+) -> None:
+    """The check is right: neither the base nor any patch over it passes, and no patch is to blame."""
+    bench = Bench(configure(HMS_CHECK="sh -c '! grep -q bad {conf}'"), hands)
+    bench.settle(7, seconds=35)
+    assert [good.ids for good in bench.journal.good] == [(7,)]
+    bench.conf.write_text("a: 5\nbad: 1\n")
+    assert bench.settle(7, seconds=5) == "a: 7\n"
+    assert bench.applier.failures() == {}
+    assert "checked" in bench.applier.trouble()
 
 
 def test_a_missing_template_is_trouble_and_no_patchs_fault(
@@ -202,3 +215,24 @@ def test_an_edit_after_a_crash_between_intent_and_result_brings_no_patched_value
 
 
 STATE = State(0, (), "", "steady", {}, "", (), False)
+
+
+def test_an_answer_from_before_the_agent_was_stopped_for_a_while_blames_nobody(
+    configure: Callable[..., Settings], hands: Hands, tmp_path: Path
+) -> None:
+    """As by SIGSTOP, or a machine that was moved: the deadline has passed, and nobody has looked since."""
+    shown = tmp_path / "shown"
+    bench = Bench(configure(HMS_PROBE_COMMAND=f"sh -c 'grep -q 1 {tmp_path}/conf.yml || test -e {shown}'"), hands)
+    bench.settle()
+    wanted = [patch(7, {"a": 7})]
+
+    def asked() -> bool:
+        bench.applier.step(wanted)
+        return bench.conf.read_text() == "a: 7\n" and isinstance(bench.applier._pause, Errand)
+
+    until(asked, "the first question")
+    until(lambda: not bench.busy, "its answer")
+    shown.touch()
+    hands.forward(60)
+    assert bench.settle(7) == "a: 7\n"
+    assert bench.applier.failures() == {}
