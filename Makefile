@@ -38,7 +38,8 @@ fuzz: venv ## Ask the whole API more than 20,000 times, as each role: some ten m
 	@HMS_FUZZ_EXAMPLES=60 $(BIN)/python -m pytest -p no:xdist -s tests/mgt/test_schemathesis.py
 
 thorough: venv ## Test the sidecar at full scale: every kill point, a million mutations, a day of traffic
-	@HMS_THOROUGH=1 $(BIN)/python -m pytest -p no:xdist -o timeout=5400 tests/svc tests/svc_io
+	@HMS_THOROUGH=1 $(BIN)/python -m pytest -p no:xdist -o timeout=5400 tests/svc tests/svc_io \
+	  tests/system/test_rotation.py tests/system/test_redis_kinds.py
 
 bench-sidecar: venv ## Measure what the sidecar costs, beside its floors
 	@$(BIN)/python benchmarks/sidecar.py

@@ -7,12 +7,14 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import SupportsBytes
 
 import structlog
 from nacl.signing import SigningKey
 
 from hms_mgt.bus import open_bus
 from hms_mgt.domain.rate import Rates
+from hms_mgt.domain.succession import countersigned, every_key
 from hms_mgt.governance import HttpGovernance
 from hms_mgt.identity import issuers
 from hms_mgt.identity.verify import Verifier
@@ -76,9 +78,22 @@ def read_keys(directory: Path) -> tuple[Signer, Trust]:
     """
     files = [directory / "mgt.key", *sorted(directory.glob("mgt-*.key"))]
     keys = [wire.load_signing_key(file.read_text()) for file in files]
-    trust = load_trust((directory / "trust.json").read_text())
+    text = (directory / "trust.json").read_text()
+    trust = load_trust(text)
     _must_suffice(keys, trust.mgt, directory)
-    return Signer(*keys, pinned=trust.mgt.keys), trust
+    if not countersigned(text):
+        raise ValueError(
+            f"{directory}: GOV has not signed trust.json, so every sidecar would refuse it: hms-gov trust sign"
+        )
+    return Signer(*keys, ours=lambda: _ours(directory / "trust.json", trust)), trust
+
+
+def _ours(path: Path, known: Trust) -> list[SupportsBytes]:
+    """Return MGT's keys, those of earlier days as well, by the trust file of now if there is one."""
+    try:
+        return [*known.mgt.keys, *every_key(path.read_text())]
+    except (OSError, ValueError):
+        return [*known.mgt.keys]
 
 
 def _must_suffice(keys: Sequence[SigningKey], pins: wire.Pins, directory: Path) -> None:

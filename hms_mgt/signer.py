@@ -1,7 +1,7 @@
 """Signs what MGT says to its sidecars, and where its audit ends."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, SupportsBytes
 
 from nacl.signing import SigningKey
@@ -14,12 +14,14 @@ from hms_svc.trust import TRUST, Trust, payload
 class Signer:
     """Holds MGT's private keys, and shows them to nobody. What sidecars obey is signed with all of them.
 
-    `pinned` are the public keys of MGT that the trust file names: what an earlier key signed is still ours.
+    `ours` tells the public keys that MGT has and had: what an earlier key signed is still ours. It is asked again when
+    a stranger's signature turns up, for while keys are exchanged some processes sign with the next key already.
     """
 
-    def __init__(self, *keys: SigningKey, pinned: Sequence[SupportsBytes] = ()) -> None:
+    def __init__(self, *keys: SigningKey, ours: Callable[[], Iterable[SupportsBytes]] = tuple) -> None:
         self._keys = keys
-        self._known = tuple({bytes(one) for one in (*(key.verify_key for key in keys), *pinned)})
+        self._ours = ours
+        self._known = self._look()
 
     def stream_message(self, said: Mapping[str, Any]) -> str:
         """Seal one stream message. Returns the envelope as JSON text."""
@@ -30,9 +32,9 @@ class Signer:
         names = [entry["keyid"] for entry in json.loads(message)["signatures"]]
         return sorted(names) == sorted(wire.key_id(key.verify_key) for key in self._keys)
 
-    def next_trust(self, following: Trust, issued: float) -> dict[str, Any]:
-        """Sign who is trusted from then on. It counts once GOV has signed it, too."""
-        return wire.seal(TRUST, payload(following, wire.rfc3339(issued)), *self._keys)
+    def next_trust(self, following: Trust, issued: float, more: Mapping[str, Any]) -> dict[str, Any]:
+        """Sign who is trusted from then on, and what else is to be known. It counts once GOV has signed it, too."""
+        return wire.seal(TRUST, {**payload(following, wire.rfc3339(issued)), **more}, *self._keys)
 
     def audit_head(self, head: Head) -> str:
         """Seal where a chain of the audit ends. Returns the envelope as JSON text.
@@ -43,7 +45,14 @@ class Signer:
 
     def opened_head(self, envelope: str) -> Head | None:
         """Return what a sealed end of a chain says, or None when MGT did not sign it."""
-        return opened_head(envelope, self._known)
+        found = opened_head(envelope, self._known)
+        if found is None:
+            self._known = self._look()
+            found = opened_head(envelope, self._known)
+        return found
+
+    def _look(self) -> tuple[bytes, ...]:
+        return tuple({bytes(one) for one in (*(key.verify_key for key in self._keys), *self._ours())})
 
 
 def _text(envelope: dict[str, Any]) -> str:

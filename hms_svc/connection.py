@@ -42,7 +42,7 @@ class Connection:
             self.sock.sendall(packed(*words))
             reply = self._answer(until)
         except (OSError, NotRedis) as error:
-            raise RedisError(f"no answer to {_shown(words)}: {_plain(error)}") from None
+            raise RedisError(f"no answer to {_shown(words)}: {_plain(error, tls=not self._plain)}") from None
         if isinstance(reply, RedisSaidNo):
             raise _refusal(reply, words)
         return reply
@@ -73,7 +73,7 @@ class Connection:
                 elif reads == READS_AT_ONCE:
                     break
                 elif not drained and (data := self._available()):
-                    if data == PONG and self._plain and not self._reader.pending:  # once a second: without the parser
+                    if data == PONG and self._plain and not self._reader.pending:  # so often: without the parser
                         return [*replies, [b"pong", b""]], False
                     self._reader.feed(data)
                     reads += 1
@@ -179,9 +179,9 @@ def _refusal(no: RedisSaidNo, words: tuple[str | bytes, ...]) -> RedisSaidNo:
     return RedisSaidNo(f"{what}: {no}" if no.code == "ERR" else str(no), no.code)
 
 
-def _plain(error: OSError | NotRedis) -> str:
-    if type(error).__module__ in ("ssl", "hms_svc.tls"):
-        from hms_svc import tls  # noqa: PLC0415 - loaded already, if such an error happened
+def _plain(error: OSError | NotRedis, *, tls: bool = False) -> str:
+    if type(error).__module__ in ("ssl", "hms_svc.tls") or (tls and isinstance(error, ConnectionError)):
+        from hms_svc.tls import words  # noqa: PLC0415 - loaded already, if such an error happened
 
-        return tls.words(error) if isinstance(error, OSError) else str(error)
+        return words(error) if isinstance(error, OSError) else str(error)
     return str(getattr(error, "strerror", None) or error)

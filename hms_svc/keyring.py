@@ -13,11 +13,11 @@ Looking is a stat when the loop is awake anyway; nothing here wakes it.
 from typing import Literal, TypeAlias
 
 from hms_svc.address import SettingsError
-from hms_svc.clock import next_tick
+from hms_svc.clock import PAUSE_SECONDS
 from hms_svc.conf_file import Glance, glance, read_text, words, write_atomically
 from hms_svc.log import emit
 from hms_svc.settings import Settings
-from hms_svc.trust import Trust, dump_plain, load_trust, succeed
+from hms_svc.trust import MAX_BYTES, Trust, dump_plain, load_trust, succeed
 from hms_svc.wire import Refused, key_id, rfc3339
 
 FILE = "trust.json"
@@ -49,14 +49,14 @@ class Keyring:
         if now >= self._next:
             if not self._kept or glance(self._path) != self._seen:
                 return False
-            self._next = next_tick(now)
+            self._next = now + PAUSE_SECONDS
         return True
 
     def look(self, now: float, wall: float) -> bool:
         """Take in the file if somebody changed it; whether other keys count now."""
         if now < self._next:
             return False
-        self._next = next_tick(now)
+        self._next = now + PAUSE_SECONDS
         if not self._kept and self._keep(self.trust, wall):
             emit("trust_pinned", **shown(self.trust))
         seen = glance(self._path)
@@ -98,8 +98,12 @@ class Keyring:
         return True
 
     def _refuse(self, reason: str, detail: str) -> None:
+        """Say it, unless the file is only garbage of another kind: while somebody writes it, each look shows more."""
+        torn = "trust: malformed: "
+        known = reason == "malformed" and self._refused.startswith(torn)
         self._refused = f"trust: {reason}: {detail}"
-        emit("trust_refused", reason=reason, detail=detail, file=self._path)
+        if not known:
+            emit("trust_refused", reason=reason, detail=detail, file=self._path)
 
 
 def open_keyring(settings: Settings, wall: float) -> Keyring:
@@ -113,7 +117,7 @@ def open_keyring(settings: Settings, wall: float) -> Keyring:
 def given(settings: Settings) -> Trust:
     """The keys of the trust file, as somebody reads it who has none yet."""
     try:
-        text = read_text(settings.trust)
+        text = read_text(settings.trust, MAX_BYTES)
         if text is None:
             raise SettingsError(f"HMS_TRUST={settings.trust}: no such file; ask the control plane's operator")
         return load_trust(text)
@@ -154,7 +158,7 @@ def kept_path(directory: str) -> str:
 
 def pinned(directory: str) -> Trust | None:
     """What was accepted before; None when nothing was; OSError or ValueError when it cannot be read."""
-    text = read_text(kept_path(directory))
+    text = read_text(kept_path(directory), MAX_BYTES)
     return None if text is None else load_trust(text)
 
 
@@ -166,7 +170,7 @@ def keep(path: str, trust: Trust, wall: float) -> None:
 def _text(path: str) -> str:
     """The trust file's text; Refused where there is none."""
     try:
-        text = read_text(path)
+        text = read_text(path, MAX_BYTES)
     except ValueError as error:
         raise Refused("malformed", str(error)) from None
     if text is None:

@@ -19,14 +19,19 @@ _CERTIFICATE = {
     62: "its certificate is for another host",
     64: "its certificate is for another address",
 }
+# One text for all of these: a server that misses our certificate says so, or is gone before that is heard.
+BROKE_OFF = "the server broke off, or asks for a client certificate: HMS_TLS_CERT and HMS_TLS_KEY"
 _REASONS = {
     "WRONG_VERSION_NUMBER": "the other side does not speak TLS on this port",
     "RECORD_LAYER_FAILURE": "the other side does not speak TLS on this port",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server asks for a client certificate: HMS_TLS_CERT and HMS_TLS_KEY",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": BROKE_OFF,
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server wants another handshake, perhaps a client certificate (HMS_TLS_CERT)",
     "TLSV1_ALERT_UNKNOWN_CA": "the server does not know the CA of our certificate (HMS_TLS_CERT)",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our certificate (HMS_TLS_CERT) has expired",
-    "SSLEOFError": "the server broke off, as one does that wants a client certificate (HMS_TLS_CERT)",
+    "SSLEOFError": BROKE_OFF,
+    "ConnectionError": BROKE_OFF,
+    "ConnectionResetError": BROKE_OFF,
+    "BrokenPipeError": BROKE_OFF,
     "SSLV3_ALERT_BAD_CERTIFICATE": "the server refuses our certificate (HMS_TLS_CERT)",
 }
 

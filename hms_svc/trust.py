@@ -1,7 +1,7 @@
 """Trust files: which keys sign for GOV and for MGT, how many of them together, and which file may follow which.
 
 A file is either plain, and then it is believed only by whoever has no keys yet, or it is a list of signed steps. Each
-step is an envelope of its own type around the keys that count from then on, with a serial above the one before,
+step is an envelope of its own type around the keys that count from then on, with the serial after the one before,
 signed by as many keys of both signers as had to sign until then: GOV and MGT must agree on who they are. A file keeps
 the steps it came by, so an agent that missed some of them can still follow. A file never expires: an agent has to
 outlive its control plane.
@@ -96,10 +96,12 @@ def _followed(pinned: Trust, steps: list[dict[str, Any]]) -> Trust:
 def _walk(trust: Trust, steps: Sequence[dict[str, Any]]) -> Trust:
     """Follow the steps one by one; each is believed because the keys before it signed it."""
     for step in steps:
-        following = _trust(unseal(step, TRUST, trust.gov, trust.mgt))
-        if following.serial <= trust.serial:
-            raise Refused("replayed", f"step {following.serial} of the trust file follows step {trust.serial}")
-        trust = following
+        serial = _serial(peek(step))
+        if serial <= trust.serial:
+            raise Refused("replayed", f"step {serial} of the trust file follows step {trust.serial}")
+        if serial > trust.serial + 1:
+            raise Refused("malformed", f"step {serial} of the trust file follows step {trust.serial}: one is missing")
+        trust = _trust(unseal(step, TRUST, trust.gov, trust.mgt))
     return trust
 
 
@@ -240,6 +242,19 @@ def last_step(text: str) -> dict[str, Any]:
         return _steps(_document(text))[-1]
     except KeyError:
         raise ValueError("this trust file is plain: it has no step that could be signed") from None
+    except Refused as refusal:
+        raise ValueError(refusal.detail) from None
+
+
+def earlier_steps(text: str) -> list[dict[str, Any]]:
+    """What each step of a file says, the oldest first, verified by nobody; a plain file has none.
+
+    Raises:
+        ValueError: it is no trust file.
+    """
+    try:
+        document = _document(text)
+        return [peek(step) for step in _steps(document)] if "steps" in document else []
     except Refused as refusal:
         raise ValueError(refusal.detail) from None
 

@@ -14,10 +14,10 @@ from hms_mgt.cli.shell import fail, say, with_reader
 from hms_mgt.domain import audit_export, chain
 from hms_mgt.domain.audit_export import Export, Scope
 from hms_mgt.domain.chain_walk import Finding, link_of
+from hms_mgt.domain.succession import every_key
 from hms_mgt.domain.verification import Evidence, verify
 from hms_mgt.store import audit, catalog
 from hms_mgt.store.database import EVERY_TENANT, Database
-from hms_svc.trust import load_trust
 
 cli = typer.Typer(no_args_is_help=True, help="The audit: who did what, as a chain that shows what was tampered with.")
 
@@ -116,7 +116,7 @@ def _stored() -> Export:
 
 def _trusted(path: Path) -> Sequence[SupportsBytes]:
     try:
-        return load_trust(path.read_text(encoding="utf-8")).mgt.keys
+        return every_key(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         fail(f"{error} (--trust names the file that pins MGT's keys)")
 

@@ -11,7 +11,7 @@ from nacl.signing import SigningKey
 from hms_mgt.bootstrap import read_keys
 from hms_mgt.cli.shell import fail, read_settings, say, with_reader
 from hms_mgt.domain.patch import Patch
-from hms_mgt.domain.succession import Change, following, holds, signed_by
+from hms_mgt.domain.succession import Change, farewell, following, holds, signed_by
 from hms_mgt.domain.window import rfc3339
 from hms_mgt.orchestrators.files import write_durably
 from hms_mgt.store.database import Database
@@ -39,7 +39,10 @@ _Add = Annotated[
     ),
 ]
 _Drop = Annotated[
-    list[str], typer.Option(default_factory=list, metavar="ID", help="Id of a key to drop; may be repeated.")
+    list[str],
+    typer.Option(
+        default_factory=list, metavar="ID", help="Id of a key to drop, as `trust id` prints it; may be repeated."
+    ),
 ]
 
 
@@ -56,6 +59,17 @@ def key(
     except OSError as error:
         fail(str(error))
     typer.echo(wire.b64(bytes(made.verify_key)))
+
+
+@cli.command("id")
+def name(
+    file: Annotated[Path, typer.Argument(help="A signing key, e.g. keys/mgt.key.", exists=True, dir_okay=False)],
+) -> None:
+    """Print the id of a signing key, for `trust next --drop`."""
+    try:
+        typer.echo(wire.key_id(wire.load_signing_key(file.read_text(encoding="utf-8")).verify_key))
+    except (OSError, ValueError) as error:
+        fail(f"{file}: {error}")
 
 
 @cli.command("show")
@@ -94,7 +108,8 @@ def make_next(  # noqa: PLR0913, PLR0917 - each is an option of its own
     try:
         signer, _ = read_keys(settings.keys)
         change = Change(_publics(gov_add), _publics(mgt_add), drop, gov_threshold, mgt_threshold)
-        after = following(_load(path), change)
+        before = _load(path)
+        after = following(before, change)
     except (OSError, ValueError) as error:
         fail(str(error))
     left = [one for one in _standing() if not holds(one.decision or {}, after.gov)]
@@ -102,7 +117,8 @@ def make_next(  # noqa: PLR0913, PLR0917 - each is an option of its own
         say(f"patch {one.id} ({one.spec.tenant}/{one.spec.service}, {_until(one)}) would no longer verify")
     if left and not force:
         fail("nothing was written; end these first, keep their key, or say --force to have sidecars drop them")
-    step = signer.next_trust(after, datetime.now().timestamp())  # noqa: DTZ005 - only the instant counts
+    now = datetime.now().timestamp()  # noqa: DTZ005 - only the instant counts
+    step = signer.next_trust(after, now, farewell(before, after))
     write_durably(out, appended(path.read_text(encoding="utf-8"), step), 0o644)
     say(f"wrote {out} (serial {after.serial}), signed by MGT; now GOV: hms-gov trust sign {out}")
 

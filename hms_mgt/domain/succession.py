@@ -1,10 +1,13 @@
 """Who signs next: what becomes of a trust when keys come and go, and which decisions that leaves behind."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsBytes
 
 from hms_svc import wire
-from hms_svc.trust import Trust, dump, load_trust, payload
+from hms_svc.trust import Trust, dump, earlier_steps, last_step, load_trust, payload
+
+FORMER = "former"
+"""The field of a step that names MGT's keys which it drops. Sidecars do not read it."""
 
 
 class Change(NamedTuple):
@@ -41,6 +44,37 @@ def _changed(pins: wire.Pins, added: Sequence[bytes], dropped: Iterable[str], th
     return wire.Pins((*kept, *added), pins.threshold if threshold is None else threshold)
 
 
+def farewell(trust: Trust, after: Trust) -> dict[str, Any]:
+    """Return what a step says of the keys of MGT that it drops: what they signed of the audit stays evidence."""
+    gone = [key for key in trust.mgt.keys if bytes(key) not in set(map(bytes, after.mgt.keys))]
+    return {FORMER: [wire.b64(bytes(key)) for key in gone]} if gone else {}
+
+
+def every_key(text: str) -> list[SupportsBytes]:
+    """Return every key of MGT that a trust file knows: those of today, and those dropped, which vouch for the past.
+
+    Raises:
+        ValueError: it is no trust file.
+    """
+    found = [*load_trust(text).mgt.keys]
+    for said in earlier_steps(text):
+        names = [entry["public"] for entry in said["mgt"]["keys"]]
+        found += map(wire.load_public_key, [*names, *said.get(FORMER, ())])
+    return found
+
+
+def countersigned(text: str) -> bool:
+    """Tell whether somebody besides MGT signed the newest step of a trust file; a plain one needs nobody.
+
+    Raises:
+        ValueError: it is no trust file.
+    """
+    if not earlier_steps(text):
+        return True
+    ours = {wire.key_id(key) for key in every_key(text)}
+    return not ours.issuperset(signed_by(last_step(text)))
+
+
 def holds(decision: Mapping[str, Any], gov: wire.Pins) -> bool:
     """Tell whether a decision verifies by these keys of GOV."""
     try:
@@ -50,6 +84,6 @@ def holds(decision: Mapping[str, Any], gov: wire.Pins) -> bool:
     return True
 
 
-def signed_by(decision: Mapping[str, Any]) -> list[str]:
-    """Return the ids of the keys that a decision names."""
-    return [str(entry["keyid"]) for entry in decision["signatures"]]
+def signed_by(envelope: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the keys that a decision or a step names."""
+    return [str(entry["keyid"]) for entry in envelope["signatures"]]

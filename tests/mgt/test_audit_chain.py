@@ -286,7 +286,7 @@ def test_an_end_that_an_earlier_key_signed_is_still_ours(database: str) -> None:
 
     async def scene() -> list[Finding]:
         for key in (old, new):
-            db = Database(database, Signer(key, pinned=(old.verify_key, new.verify_key)))
+            db = Database(database, Signer(key, ours=lambda: (old.verify_key, new.verify_key)))
             await act(db, APPLIED)
             await db.close()
         return await findings(database)

@@ -1,7 +1,9 @@
 """How operators rotate keys: the commands of MGT and GOV, against real patches in a real database."""
 
+import asyncio
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,13 @@ from hms_gov.__main__ import cli as gov_cli
 from hms_mgt.bootstrap import read_keys, write_keys
 from hms_mgt.cli import cli
 from hms_mgt.signer import Signer
+from hms_mgt.store.database import Database
+from hms_mgt.store.trail import Act
 from hms_mgt.usecases.send import heal, send_pending
 from hms_svc import messages, wire
 from hms_svc.trust import dump_trust, load_trust, succeed
 from tests.mgt.conftest import Play, World
+from tests.mgt.history import act
 from tests.mgt.steps import review
 
 Hms = Callable[..., Result]
@@ -81,6 +86,37 @@ def test_a_key_is_rotated_by_both_signers_together(hms: Hms, keys: Path, standin
     assert f"needed by 1 standing patches: {standing}" in shown.stdout
     assert "no standing patch needs it" in shown.stdout
     assert "serial 1" in shown.stdout
+
+
+@pytest.mark.usefixtures("standing")
+def test_the_audit_stays_whole_while_processes_sign_with_the_old_key_and_the_new(
+    hms: Hms, keys: Path, database: str, tmp_path: Path
+) -> None:
+    """The old key is pinned no more; what it signed of the audit stays MGT's own, and processes meet each other's."""
+    out, old = tmp_path / "next.json", public(hms("trust", "id", keys / "mgt.key"))
+    before, _ = read_keys(keys)
+    new = public(hms("trust", "key", keys / "mgt.key.new"))
+    assert hms("trust", "next", "--mgt-add", new, "--drop", old, "--out", out).exit_code == 0
+    assert hms("trust", "sign", out, gov=True).exit_code == 0
+    out.replace(keys / "trust.json")
+    (keys / "mgt.key.new").replace(keys / "mgt.key")
+    after, trust = read_keys(keys)
+    assert trust.mgt.keys == (wire.load_public_key(new),)
+
+    async def scene() -> None:
+        processes = [Database(database, signer) for signer in (before, after)]
+        for number in range(4):
+            for tenant, process in (("IACB", processes[number % 2]), ("VA", processes[1 - number % 2])):
+                await act(process, Act(tenant, "ops", "denied", f"patch/{number}"), at=datetime.now(UTC))
+        for process in processes:
+            await process.close()
+
+    asyncio.run(scene())
+    verified = hms("audit", "verify")
+    assert verified.exit_code == 0, verified.output
+    (tmp_path / "audit.jsonl").write_text(hms("audit", "export").stdout)
+    elsewhere = hms("audit", "verify", tmp_path / "audit.jsonl", "--trust", keys / "trust.json")
+    assert elsewhere.exit_code == 0, elsewhere.output
 
 
 def test_a_key_that_patches_stand_on_is_dropped_only_on_purpose(
@@ -155,6 +191,22 @@ def test_mgt_does_not_start_with_keys_that_sidecars_would_refuse(keys: Path) -> 
     (keys / "mgt-2.key").write_text(wire.dump_signing_key(SigningKey.generate()))
     with pytest.raises(ValueError, match="does not pin MGT's key"):
         read_keys(keys)
+
+
+def test_mgt_does_not_start_with_a_file_that_gov_has_not_signed(hms: Hms, keys: Path) -> None:
+    write_keys(keys)
+    new = public(hms("trust", "key", keys / "mgt.key.new"))
+    # The database is asked what stands; here nothing does.
+    done = hms("trust", "next", "--mgt-add", new, "--out", keys / "next.json")
+    assert done.exit_code == 0, done.output
+    (keys / "next.json").replace(keys / "trust.json")
+    with pytest.raises(ValueError, match="GOV has not signed"):
+        read_keys(keys)
+    assert hms("trust", "sign", keys / "trust.json", gov=True).exit_code == 0
+    read_keys(keys)
+    for words in ((keys / "trust.json",), (keys / "nothing",)):
+        refused = hms("trust", "id", *words)
+        assert (refused.exit_code, refused.stdout) == (2, ""), "a file that holds no signing key has no id"
 
 
 def test_snapshots_are_signed_anew_when_other_keys_sign(play: Play) -> None:

@@ -4,10 +4,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
+from .authority import Authority, Certificate
 from .rig import Redis, free_port, until
 
 MASTER = "artists"
@@ -18,17 +19,54 @@ def show(figures: object) -> None:
     sys.stdout.write(f"{figures}\n")
 
 
+class Guard(NamedTuple):
+    """Has servers speak TLS to each other and to us, and ask everybody for a certificate."""
+
+    authority: Authority
+    server: Certificate
+    client: Certificate
+
+    @classmethod
+    def over(cls, directory: Path, hosts: str = "IP:127.0.0.1") -> "Guard":
+        """One with a CA of its own, whose servers have a certificate for these hosts."""
+        authority = Authority(directory)
+        return cls(authority, authority.issue("server", hosts=hosts), authority.issue("client"))
+
+    def options(self, port: int) -> tuple[str, ...]:
+        """For redis-server; its plain port stays open to the test."""
+        return (*self.authority.redis_options(self.server, port), "--tls-replication", "yes", "--tls-cluster", "yes")
+
+    def lines(self, port: int) -> list[str]:
+        """The same for a sentinel's file."""
+        words = self.options(port)
+        return [f"{name.removeprefix('--')} {value}" for name, value in zip(words[::2], words[1::2], strict=True)]
+
+    def dialling(self) -> dict[str, Any]:
+        """For redis-py."""
+        files = {"ssl_certfile": str(self.client.cert), "ssl_keyfile": str(self.client.key)}
+        return {"ssl": True, "ssl_ca_certs": str(self.authority.cert), **files}
+
+    def cli(self) -> list[str]:
+        """For redis-cli."""
+        files = ("--cacert", self.authority.cert, "--cert", self.client.cert, "--key", self.client.key)
+        return ["--tls", *map(str, files)]
+
+
 class Sentinels:
     """Three sentinels, a master and a replica; a dead master is replaced within two seconds or so."""
 
-    def __init__(self, directory: Path, *, password: str = "", sentinel_password: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, password: str = "", sentinel_password: str = "", guard: Guard | None = None
+    ) -> None:
         directory.mkdir()
         self._directory = directory
+        self._guard = guard
         self.password, self.sentinel_password = password, sentinel_password
         login = ["--requirepass", password, "--masterauth", password] if password else []
         fast = ["--repl-diskless-sync-delay", "0", *login]
-        self.master = _Server(directory / "a", password, fast)
-        self.replica = _Server(directory / "b", password, [*fast, "--replicaof", f"127.0.0.1 {self.master.port}"])
+        self.master = _Server(directory / "a", password, fast, guard)
+        follow = ["--replicaof", f"127.0.0.1 {self.master.dialled}"]
+        self.replica = _Server(directory / "b", password, [*fast, *follow], guard)
         until(lambda: self.replica.info("replication")["master_link_status"] == "up", "the replica to follow", 20)
         self._sentinels = [self._sentinel(number) for number in range(3)]
         until(lambda: all(self._complete(port) for _, port in self._sentinels), "the sentinels to know each other", 30)
@@ -38,10 +76,10 @@ class Sentinels:
         directory = self._directory / f"sentinel{number}"
         directory.mkdir()
         lines = [
-            f"port {port}",
+            *(["port 0", *self._guard.lines(port)] if self._guard else [f"port {port}"]),
             "bind 127.0.0.1",
             f"dir {directory}",
-            f"sentinel monitor {MASTER} 127.0.0.1 {self.master.port} 2",
+            f"sentinel monitor {MASTER} 127.0.0.1 {self.master.dialled} 2",
             f"sentinel down-after-milliseconds {MASTER} 800",
             f"sentinel failover-timeout {MASTER} 4000",
             *([f"sentinel auth-pass {MASTER} {self.password}"] if self.password else []),
@@ -56,9 +94,13 @@ class Sentinels:
         process = subprocess.Popen(["redis-server", str(conf), "--sentinel"], stdout=subprocess.DEVNULL)
         return process, port
 
+    def _asked(self, port: int) -> redis.Redis:
+        more: dict[str, Any] = self._guard.dialling() if self._guard else {}
+        return redis.Redis(host="127.0.0.1", port=port, password=self.sentinel_password or None, **more)
+
     def _complete(self, port: int) -> bool:
         try:
-            with redis.Redis(port=port, password=self.sentinel_password or None) as sentinel:
+            with self._asked(port) as sentinel:
                 state: Any = sentinel.sentinel_masters()[MASTER]
                 return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)
         except redis.RedisError:
@@ -66,21 +108,33 @@ class Sentinels:
 
     def named(self) -> int:
         """The port of the master that the first sentinel names now."""
-        with redis.Redis(port=self._sentinels[0][1], password=self.sentinel_password or None) as sentinel:
+        with self._asked(self._sentinels[0][1]) as sentinel:
             found: Any = sentinel.sentinel_get_master_addr_by_name(MASTER)
             port: int = found[1]
             return port
 
     def ask(self, *words: str) -> Any:
-        with redis.Redis(port=self._sentinels[0][1], password=self.sentinel_password or None) as sentinel:
+        with self._asked(self._sentinels[0][1]) as sentinel:
             return sentinel.execute_command(*words)
+
+    def admit(self, rule: str, guard_rule: str) -> None:
+        """Let a user of ours in everywhere, for users are not replicated; the second rule is the sentinels'."""
+        for server in (self.master, self.replica):
+            server.command("ACL", "SETUSER", *rule.split())
+        for _, port in self._sentinels:
+            with self._asked(port) as sentinel:
+                sentinel.execute_command("ACL", "SETUSER", *guard_rule.split())
 
     @property
     def url(self) -> str:
-        hosts = ",".join(f"127.0.0.1:{port}" for _, port in self._sentinels)
         login = f":{self.password}@" if self.password else ""
         query = f"?sentinel_password={self.sentinel_password}" if self.sentinel_password else ""
-        return f"redis+sentinel://{login}{hosts}/{MASTER}{query}"
+        return self.url_for(login, query)
+
+    def url_for(self, login: str, query: str = "", host: str = "127.0.0.1") -> str:
+        """The URL of whoever logs in like this."""
+        hosts = ",".join(f"{host}:{port}" for _, port in self._sentinels)
+        return f"{'rediss' if self._guard else 'redis'}+sentinel://{login}{hosts}/{MASTER}{query}"
 
     def close(self) -> None:
         for process, _ in self._sentinels:
@@ -91,11 +145,14 @@ class Sentinels:
 
 
 class _Server(Redis):
-    """A server that may want a password."""
+    """A server that may want a password, and speak TLS on a second port: `dialled` is where its users go."""
 
-    def __init__(self, directory: Path, password: str, options: Sequence[str]) -> None:
+    def __init__(self, directory: Path, password: str, options: Sequence[str], guard: Guard | None = None) -> None:
         self._password = password
-        super().__init__(directory, *options)
+        self.dialled = free_port()
+        super().__init__(directory, *options, *(guard.options(self.dialled) if guard else ()))
+        if guard is None:
+            self.dialled = self.port
 
     def _answers(self) -> bool:
         self.client.close()
@@ -108,20 +165,32 @@ class _Server(Redis):
 
 
 class Cluster:
-    """Three masters."""
+    """Three masters, and where asked for a replica of each, which takes over within three seconds or so."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, replicas: int = 0, guard: Guard | None = None) -> None:
         directory.mkdir()
-        # Of ports below 55535, because each node listens on another one 10,000 above.
-        self.nodes = [_Node(directory / str(number)) for number in range(3)]
-        hosts = [f"127.0.0.1:{node.port}" for node in self.nodes]
-        create = ["redis-cli", "--cluster", "create", *hosts, "--cluster-yes"]
+        self._guard = guard
+        self.nodes = [_Node(directory / str(number), guard) for number in range(3 + 3 * replicas)]
+        hosts = [f"127.0.0.1:{node.dialled}" for node in self.nodes]
+        create = ["redis-cli", *(guard.cli() if guard else ()), "--cluster", "create", *hosts, "--cluster-yes"]
+        create += ["--cluster-replicas", str(replicas)]
         subprocess.run(create, check=True, capture_output=True, timeout=60)
         until(lambda: all(node.sees_all() for node in self.nodes), "the cluster to be whole", 30)
+        until(lambda: sum(map(_Node.follows, self.nodes)) == 3 * replicas, "the replicas to follow", 30)
 
     @property
     def url(self) -> str:
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return self.url_for("")
+
+    def url_for(self, login: str, host: str = "127.0.0.1") -> str:
+        """The URL of whoever logs in like this."""
+        hosts = ",".join(f"{host}:{node.dialled}" for node in self.nodes)
+        return f"{'rediss' if self._guard else 'redis'}+cluster://{login}{hosts}"
+
+    def admit(self, rule: str) -> None:
+        """Let a user of ours in everywhere, for users are not replicated."""
+        for node in self.nodes:
+            node.command("ACL", "SETUSER", *rule.split())
 
     def client(self) -> redis.RedisCluster:
         alive = next(node for node in self.nodes if node.running())
@@ -155,8 +224,11 @@ class Cluster:
 
 
 class _Node(Redis):
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, guard: Guard | None = None) -> None:
+        # Of ports below 55535, because each node listens on another one 10,000 above.
+        self.dialled = _low_port()
         options = (
+            *(guard.options(self.dialled) if guard else ()),
             "--cluster-enabled",
             "yes",
             "--cluster-node-timeout",
@@ -165,11 +237,18 @@ class _Node(Redis):
             "no",
         )
         super().__init__(directory, *options)
+        if guard is None:
+            self.dialled = self.port
 
     def start(self) -> None:
-        while self.port > 55_535:
-            self.port = free_port()
+        if self.port > 55_535:
+            self.port = _low_port()
         super().start()
+
+    def follows(self) -> bool:
+        """Whether it is a replica that has all its master has."""
+        found: Any = self.client.info("replication")
+        return bool(found["role"] == "slave" and found["master_link_status"] == "up")
 
     @property
     def id(self) -> str:
@@ -195,3 +274,9 @@ class _Node(Redis):
         found: Any = self.client.pubsub_numsub("cfg::IACB")
         count: int = found[0][1]
         return count
+
+
+def _low_port() -> int:
+    while (port := free_port()) > 55_535:
+        pass
+    return port

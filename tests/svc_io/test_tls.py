@@ -13,6 +13,7 @@ from hms_svc.resp import RedisError
 from hms_svc.settings import read
 
 from .authority import Authority, Certificate
+from .brokers import Guard
 from .rig import Acks, Agent, Control, Redis, free_port, until
 from .test_link import Mgt
 
@@ -96,6 +97,40 @@ def test_what_is_wrong_is_said_in_plain_words(
     secure.take(authority.issue("old", days=-1), authority)
     assert "expired" in refusal(secure, mine)
     secure.take(authority.issue("server"), authority)
+
+
+def test_whoever_may_not_be_believed_is_said_in_one_line_whichever_host_came_first(
+    new_agent: Callable[..., Agent], authority: Authority, ours: Certificate, tmp_path: Path
+) -> None:
+    """A wrong CA, a wrong name and a missing certificate, of sentinels and of a cluster, for several attempts."""
+    guard = Guard.over(tmp_path / "ca", hosts="IP:127.0.0.1")
+    port, log = free_port(), tmp_path / "redis.log"
+    server = Redis(tmp_path / "tls", *guard.options(port), "--logfile", str(log))
+    hosts, names = f"127.0.0.1:{port},127.0.0.1:{port}", f"localhost:{port},localhost:{port}"
+    urls = (
+        "rediss+sentinel://user:own-word@{}/artists?sentinel_user=asker&sentinel_password=guard-word",
+        "rediss+cluster://user:own-word@{}",
+    )
+    wrong = {
+        "unknown CA": (hosts, authority.files(ours)),
+        "for another host": (names, guard.authority.files(guard.client)),
+        "HMS_TLS_CERT": (hosts, guard.authority.files()),
+    }
+    try:
+        agents = [
+            (words, new_agent(HMS_REDIS_URL=url.format(places), **files).start())
+            for words, (places, files) in wrong.items()
+            for url in urls
+        ]
+        # Each asks two hosts at each attempt.
+        attempts = 3 * 2 * len(agents)
+        until(lambda: log.read_text().count("Error accepting a client") > attempts, "some attempts", 30)
+        for words, agent in agents:
+            (line,) = agent.events("unlinked")
+            assert line["detail"].count(words) == 1
+            assert not [secret for secret in ("own-word", "guard-word") if secret in agent.log_path.read_text()]
+    finally:
+        server.kill()
 
 
 def test_an_encrypted_key_asks_nobody(secure: Secure, authority: Authority, ours: Certificate, tmp_path: Path) -> None:

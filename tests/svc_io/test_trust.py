@@ -14,15 +14,12 @@ from hms_svc.keyring import Keyring
 from hms_svc.messages import delta_payload, entry, snapshot_payload
 from hms_svc.settings import read
 from hms_svc.trust import TRUST, Trust, appended, dump, dump_trust, load_trust, payload
-from hms_svc.wire import ADMIT_ALL, DECISION, STREAM, Pins, Refused, rfc3339, seal
+from hms_svc.wire import ADMIT_ALL, DECISION, STREAM, Refused, rfc3339, seal
+from tests.svc.test_trust import pins
 
 from .rig import SERVICE, TENANT, Acks, Agent, Control, until
 
 NEW_GOV, NEW_MGT, STRANGER = (SigningKey(letter * 32) for letter in (b"1", b"2", b"3"))
-
-
-def pins(*keys: SigningKey, threshold: int = 1) -> Pins:
-    return Pins(tuple(bytes(key.verify_key) for key in keys), threshold)
 
 
 def step(trust: Trust, *keys: SigningKey, kind: str = TRUST) -> dict[str, Any]:
