@@ -1,7 +1,7 @@
 """The sidecar's loop: receive -> verify -> select -> fold -> check -> write -> reload -> confirm -> receipt.
 
 One thread acts; signals and errands only ring a bell. Each turn looks at everything in a fixed order and then
-sleeps until the next thing is due, or until one of the ticks, a second apart, finds something changed. Nothing a
+sleeps until the next thing is due, or until a look around, at every wake, finds something changed. Nothing a
 network, a message, a disk or a served process does ends the loop; only SIGTERM and SIGINT do, with a last report.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from hms_svc.applier import Applier
 from hms_svc.base_copy import BaseCopy
 from hms_svc.candidate import Candidate
-from hms_svc.clock import REAL, Clock, boot_id, next_tick
+from hms_svc.clock import REAL, TICK_SECONDS, Clock, boot_id
 from hms_svc.desired import Desired
 from hms_svc.errand import Bell
 from hms_svc.hearing import Hearing
@@ -29,14 +29,15 @@ from hms_svc.merge import digest
 from hms_svc.recovery import recover
 from hms_svc.rejected import Rejected
 from hms_svc.report import Reporter, State
+from hms_svc.scarcity import Reserve
 from hms_svc.settings import Settings
 from hms_svc.source import Source
 from hms_svc.timekeeper import Jump, Timekeeper
 from hms_svc.watch import Watch
 
 ONCE_SECONDS = 60.0
-AFTER_ERROR_SECONDS = 1.0
-LONGEST_REST_SECONDS = 5.0  # so often everything is looked at, whatever the ticks say
+AFTER_ERROR_SECONDS = 0.25
+LONGEST_REST_SECONDS = 5.0  # so often there is a turn, whatever the looks say
 
 
 class Agent:
@@ -65,8 +66,10 @@ class Agent:
         self._named: Candidate | None = None  # what is in effect, and its digest
         self._name = digest({})
         self._listener = Listener(settings)
+        self._reserve = Reserve()
         self._ready: list[int] = []  # descriptors on which something waits
         self._began = self._turned = clock.now()
+        self._acted = clock.wall()  # up to when windows were judged
         self._desired = Desired(settings.service, settings.version, settings.instance, clock.wall())
         self._desired.restore(journal.revision, journal.patches, journal.latches, complete=journal.complete)
         self._reporter = Reporter(_who(settings))
@@ -103,23 +106,34 @@ class Agent:
                 break
             self._safely(self._sleep)
         self._listener.close()
-        return self._source.answered and self._applier.phase == "steady" and self._tell(bye=False)
+        return self._heard() and self._applier.phase == "steady" and self._tell(bye=False)
 
     def _turn(self) -> None:
         """Own timers first: an ended window goes before anybody is asked anything."""
         self._look_at_the_clock()
-        self._applier.step(self._desired.wanted(self._clock.wall()))
+        self._reserve.look(self._clock.now())
+        self._act(changed=self._hearing.changed(self._clock.now()))
         dropped = self._look_at_the_keys()
         if self._hearing.listen(self._clock.now()) or dropped:
-            self._applier.hold(self._desired.revision, self._desired.patches)
-            self._applier.step(self._desired.wanted(self._clock.wall()))
+            self._act(changed=True)
         if self._reporter.due(self._state(), self._clock.now()):
             self._tell(bye=False)
         self._turned = self._clock.now()
 
+    def _act(self, *, changed: bool) -> None:
+        """Remember what is held before anything is done about it."""
+        if changed:
+            self._remember()
+        wall = self._clock.wall()
+        self._applier.step(self._desired.wanted(wall))
+        self._acted = wall
+
+    def _remember(self) -> None:
+        self._applier.hold(self._desired.revision, self._desired.patches)
+
     def _answer(self) -> None:
         """Tell those who ask how we are."""
-        self._listener.serve(self._ready, self._clock.now(), self.view)
+        self._listener.serve(self._ready, self._clock.now(), self.view, scarce=self._reserve.spent)
 
     def _look_at_the_keys(self) -> bool:
         """Go by other keys when the trust file has moved on; whether what is held changed for that."""
@@ -159,44 +173,51 @@ class Agent:
             time.sleep(AFTER_ERROR_SECONDS)
 
     def _sleep(self) -> None:
-        """Until there is something to do. A tick at which all is as it was ends here: a turn would cost twice that."""
+        """Until there is something to do. A wake at which all is as it was ends here: a turn would cost twice that."""
         poll = select.poll()
         poll.register(self._bell.reader, select.POLLIN)
         if (listener := self._link.listener) is not None:
             poll.register(listener, select.POLLIN)
         self._listener.register(poll, self._clock.now())
         due, resting = self._due(), True
+        rides = min(due, self._rides())
         while resting and not self._stopping:
             self._ready = [fd for fd, _ in poll.poll(max(0.0, self._next_wake(due)) * 1000 + 1)]
-            resting = self._ready in ([], [listener]) and self._nothing_new(due)
+            resting = self._ready in ([], [listener]) and self._nothing_new(rides)
         if self._bell.reader in self._ready:
             self._bell.hush()
 
     def _next_wake(self, due: float) -> float:
-        """Seconds until the next thing is due. A second at most, so that a stepped clock is noticed."""
+        """Seconds until the next thing is due; a tick at most, so that an edit or a stepped clock is noticed."""
         now = self._clock.now()
-        return min(due, next_tick(now), self._link.wake_at()) - now
+        return min(due, now + TICK_SECONDS, self._link.wake_at()) - now
 
     def _nothing_new(self, due: float) -> bool:
-        """Whether all that a tick looks at is as it was, and nothing is due."""
+        """Whether all that is looked at is as it was, and nothing is due."""
         now, wall = self._faces.read()
         return (
             now < due
             and self._keeper.goes_on(now, wall)
+            and self._hearing.undisturbed(now)
             and self._applier.undisturbed(now)
             and self._keyring.undisturbed(now)
-            and self._link.undisturbed(now)
         )
 
     def _due(self) -> float:
-        """When the next turn is due, if no tick finds anything new before (monotonic)."""
+        """When to wake for the next turn, if nothing happens before (monotonic)."""
         now, wall = self._clock.now(), self._clock.wall()
         times = [self._applier.wake_at(), self._source.wake_at(), self._listener.wake_at()]
-        if self._link.up:
-            times.append(self._reporter.wake_at())
-        edges = (self._desired.next_edge(wall), self._desired.stale_at(wall))
+        # An edge that passed since, while somebody was waited for, is due now.
+        edges = (self._desired.next_edge(self._acted), self._desired.stale_at(wall))
         times += [now + edge - wall for edge in edges if edge is not None]
-        return min(now + LONGEST_REST_SECONDS, *times)
+        return min(times)
+
+    def _rides(self) -> float:
+        """When the first wake that comes anyway should become a turn: for what need not be punctual."""
+        times = [self._clock.now() + LONGEST_REST_SECONDS, self._source.due_at]
+        if self._link.up:
+            times.append(self._reporter.due_at)
+        return min(times)
 
     def _state(self) -> State:
         effective = self._applier.effective
@@ -251,7 +272,15 @@ class Agent:
         """For `--once`: whoever could be asked has answered, and nothing is left to do."""
         return self._source.idle and self._applier.phase != "applying"
 
+    def _heard(self) -> bool:
+        """For `--once`: somebody answered, and what they said could be believed."""
+        from hms_svc.status_text import distrusted  # noqa: PLC0415 - `run` needs none of it
+
+        return self._source.answered and not distrusted(self._reporter.counted)
+
     def _farewell(self) -> None:
+        if self._hearing.changed(self._clock.now()):  # a delta came at the last wake
+            self._safely(self._remember)
         self._safely(self._applier.leave)
         self._safely(lambda: self._tell(bye=True))
         self._link.close()

@@ -3,12 +3,15 @@
 The monotonic one counts the time a machine sleeps (CLOCK_MONOTONIC does not), or each sleep would look like a jump.
 """
 
-import math
 import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+TICK_SECONDS = 1.3
+"""An agent that nothing wakes looks at everything so often. Four of these outlast the 5 s between two heartbeats."""
+PAUSE_SECONDS = 0.5
+"""One that is woken all the time looks no more often than this at what nobody tells it of."""
 MOMENT_SECONDS = 0.05
 READS = 5
 
@@ -26,15 +29,6 @@ class Clock(NamedTuple):
             if self.now() - now < MOMENT_SECONDS:
                 break
         return now, wall
-
-
-# Each agent has its own: those of one machine do not all wake at once.
-_PHASE = os.urandom(1)[0] / 256
-
-
-def next_tick(now: float) -> float:
-    """The next of the instants, a second apart, for all that need not be exact: so it shares one wake."""
-    return math.floor(now - _PHASE) + 1 + _PHASE
 
 
 def boot_id() -> str:

@@ -39,25 +39,48 @@ class Hearing:
         self._subscriptions = 0
         self._last_snapshot: int | None = None  # the hash of the one that was believed last
         self._known = self._mine()
+        self._held = self._holding()
         self._stale = False
         self._muffler = Muffler()
 
     def listen(self, now: float) -> bool:
         """Take in whatever has arrived and ask for what is missing; True when the held patches changed."""
-        before = self._desired.revision, self._desired.complete
         # Read before judging silence: after a pause of our own the answers are waiting in the socket.
-        for raw in self._link.receive(now):
-            self._take(raw, now)
+        self._take_all(self._link.receive(now), now)
         self._link.tend(now)
         if self._link.subscriptions != self._subscriptions:
             self._subscriptions = self._link.subscriptions
             self._reporter.hurry()
         self._ask(now)
-        changed = before != (self._desired.revision, self._desired.complete)
-        if changed:
-            self._greet(now, self._keeper.at(now))
         self._tell_staleness(self._keeper.at(now))
-        return changed
+        return self.changed(now)
+
+    def changed(self, now: float) -> bool:
+        """Whether the held patches changed since this was asked last; new ones have their first receipts then."""
+        if self._held == self._holding():
+            return False
+        self._held = self._holding()
+        self._greet(now, self._keeper.at(now))
+        return True
+
+    def undisturbed(self, now: float) -> bool:
+        """Whether nothing arrived, or only heartbeats with nothing new in them. Whatever it is, it is taken in."""
+        self._link.gather(now)
+        if self._link.inbox:
+            before = self._standing(now)
+            self._take_all(self._link.receive(now), now)
+            if before != self._standing(now):
+                return False
+        self._link.tend(now)
+        return self._link.listener is not None
+
+    def _holding(self) -> tuple[int, bool]:
+        return self._desired.revision, self._desired.complete
+
+    def _standing(self, now: float) -> tuple[object, ...]:
+        """All that a message can change here and that somebody must act on."""
+        stale = self._desired.stale(self._keeper.at(now))
+        return *self._holding(), self._desired.head, stale, self._keeper.jumps, dict(self._reporter.counted)
 
     def _tell_staleness(self, wall: float) -> None:
         """Say once that nothing fresh and signed comes any more, and once that it does again."""
@@ -84,6 +107,10 @@ class Hearing:
         """Most are the one that was taken last time: verifying it again would tell nothing."""
         if self._desired.behind or hash(raw) != self._last_snapshot:
             self._last_snapshot = hash(raw) if self._take(raw, now) else None
+
+    def _take_all(self, arrived: list[bytes], now: float) -> None:
+        for raw in arrived:
+            self._take(raw, now)
 
     def _take(self, raw: bytes, now: float) -> bool:
         """Whether it was believed."""
@@ -117,7 +144,7 @@ class Hearing:
         self._desired.doubt(kept)
         if others:
             self._desired.count_anew()
-        self._known = self._mine()
+        self._known, self._held = self._mine(), self._holding()
         self._source.hasten(now)
         return dropped or others
 

@@ -1,17 +1,17 @@
 """The agent's tie to Redis: told what happens, and able to tell.
 
 Two connections: one only listens to `cfg::T`, the other reads the snapshot and adds reports. A half-open
-connection raises no error and delivers nothing, or only in one direction; so the listening one is pinged every second,
-and 2.5 s without an answer to that mean it is gone, whatever else still arrives. Connecting blocks (name look-up, TLS)
-and is an errand. Attempts are at least a second apart and spread at random, so that a thousand agents do not come
-back at once.
+connection raises no error and delivers nothing, or only in one direction; so the listening one is pinged at each look,
+and when two ticks have passed without an answer it is gone, whatever else still arrives. Connecting blocks (name
+look-up, TLS) and is an errand. Attempts are at least a second apart and spread at random, so that a thousand agents do
+not come back at once.
 """
 
 import os
 from typing import TYPE_CHECKING
 
 from hms_svc.address import SettingsError
-from hms_svc.clock import next_tick
+from hms_svc.clock import PAUSE_SECONDS, TICK_SECONDS
 from hms_svc.errand import Bell, Errand
 from hms_svc.log import Muffler, emit
 from hms_svc.pair import Pair
@@ -21,7 +21,7 @@ from hms_svc.settings import Settings
 if TYPE_CHECKING:
     from hms_svc.cluster import Cluster
 
-SILENCE_SECONDS = 2.5
+SILENCE_SECONDS = 2 * TICK_SECONDS  # the answer to one PING is read when the next is due
 RETRY_SECONDS = 1.0
 # With the 2 s that an attempt may take, these keep the way back below 5 s.
 FIRST_SPREAD_SECONDS = 1.0
@@ -55,7 +55,7 @@ class Link:
         self._up_since = 0.0
         self._rest_until = 0.0  # more has arrived than we took
         self._said = ""  # why there is no link, as logged last
-        self._inbox: list[bytes] = []
+        self.inbox: list[bytes] = []  # what has arrived and nobody has received
         self._muffler = Muffler()
         self.tried = False  # a first attempt has ended, well or not
         self.answered = False  # the last command was carried out
@@ -74,7 +74,7 @@ class Link:
     def wake_at(self) -> float:
         """When `tend` or `receive` has something to do, if nothing arrives before."""
         if self._pair:
-            return self._rest_until or min(self._ping_at, self._heard + SILENCE_SECONDS)
+            return self._rest_until or self._heard + SILENCE_SECONDS
         return float("inf") if self._dial else self._dial_at
 
     def tend(self, now: float) -> None:
@@ -113,7 +113,7 @@ class Link:
         if now - self._heard >= SILENCE_SECONDS:
             self._lost(f"silent for {now - self._heard:.1f} s", now)
         elif now >= self._ping_at:
-            self._pinged, self._ping_at = now, next_tick(now)
+            self._pinged, self._ping_at = now, now + PAUSE_SECONDS
             try:
                 pair.listener.post("PING")
             except RedisError as error:
@@ -128,16 +128,13 @@ class Link:
         except RedisError as error:
             self._refused("owner", str(error), now)
 
-    def undisturbed(self, now: float) -> bool:
-        """Whether it stands, and nothing has arrived but the answer to a PING. Sends the next one when that is due."""
-        self._inbox += self._read(now)
-        if not self._inbox and self.listener is not None:
-            self.tend(now)
-        return not self._inbox and self.listener is not None
+    def gather(self, now: float) -> None:
+        """Fill the inbox with what has arrived on the channel, or a portion of it."""
+        self.inbox += self._read(now)
 
     def receive(self, now: float) -> list[bytes]:
-        """The messages that have arrived on the channel, or a portion of them."""
-        inbox, self._inbox = self._inbox or self._read(now), []
+        """What is in the inbox, or else has arrived by now."""
+        inbox, self.inbox = self.inbox or self._read(now), []
         return inbox
 
     def _read(self, now: float) -> list[bytes]:

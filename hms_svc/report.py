@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from hms_svc.clock import next_tick
+from hms_svc.clock import PAUSE_SECONDS
 from hms_svc.wire import rfc3339
 
 PERIOD_SECONDS = 5.0
@@ -73,7 +73,8 @@ class Reporter:
         """How many messages were refused, by reason."""
         return self._refused
 
-    def wake_at(self) -> float:
+    @property
+    def due_at(self) -> float:
         """When the next report is due even if nothing changes (monotonic)."""
         return max(self._due, self._not_before)
 
@@ -110,7 +111,7 @@ class Reporter:
         """The last report reached Redis: its receipts are told (monotonic)."""
         del self._receipts[:MOST_RECEIPTS_AT_ONCE]
         self._said = _summary(state)
-        self._due = next_tick(clock + PERIOD_SECONDS - 1)
+        self._due = clock + PERIOD_SECONDS - PAUSE_SECONDS  # it rides on the next wake
 
     def hurry(self) -> None:
         """Somebody new is listening: do not wait with the next report."""

@@ -7,7 +7,7 @@ MGT is asked by an errand.
 
 from hms_svc import http
 from hms_svc.address import HttpAddress, SettingsError
-from hms_svc.clock import next_tick
+from hms_svc.clock import TICK_SECONDS
 from hms_svc.errand import Bell, Errand
 from hms_svc.link import Link, jitter
 from hms_svc.log import emit
@@ -15,7 +15,7 @@ from hms_svc.settings import Settings
 from hms_svc.wire import MAX_BYTES
 
 RECONCILE_SECONDS = 10.0
-SPREAD_SECONDS = 5.0
+SPREAD_SECONDS = 5.0 - TICK_SECONDS  # it rides on the next wake
 FIRST_RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 5.0
 HTTP_SECONDS = 5.0
@@ -32,6 +32,7 @@ class Source:
         self._link = link
         self._errand: Errand[bytes | None] | None = None
         self._due = 0.0
+        self._pressing = True
         self._retry = FIRST_RETRY_SECONDS
         self._subscriptions = 0
         self._quiet = False
@@ -44,12 +45,17 @@ class Source:
         return self._link.tried and self._errand is None and self._due > 0.0
 
     def wake_at(self) -> float:
+        """When to ask again, where that is not at the usual pace."""
+        return self._due if self._link.tried and self._pressing else float("inf")
+
+    @property
+    def due_at(self) -> float:
         """When to ask again, if nothing happens before."""
-        return self._due if self._link.tried else float("inf")
+        return self._due
 
     def hasten(self, now: float) -> None:
         """A gap showed: ask soon."""
-        self._due = min(self._due, now + jitter(self._retry))
+        self._due, self._pressing = min(self._due, now + jitter(self._retry)), True
 
     def arrived(self) -> bytes | None:
         """MGT's answer, once it is there."""
@@ -93,11 +99,12 @@ class Source:
 
     def settle(self, now: float, *, behind: bool) -> None:
         """Set the next time to ask: soon and ever more seldom while behind or refused, else at the usual pace."""
-        if behind or self._refused:
+        self._pressing = behind or self._refused
+        if self._pressing:
             self._due = now + self._retry / 2 + jitter(self._retry)
             self._retry = min(self._retry * 2, LONGEST_RETRY_SECONDS)
         else:
-            self._due = next_tick(now + RECONCILE_SECONDS + jitter(SPREAD_SECONDS - 1))
+            self._due = now + RECONCILE_SECONDS + jitter(SPREAD_SECONDS)
             self._retry = FIRST_RETRY_SECONDS
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from hms_svc.desired import Desired
-from hms_svc.errand import Bell
 from hms_svc.hearing import Hearing
 from hms_svc.link import Link
 from hms_svc.log import LINES_A_MINUTE, Muffler
@@ -18,6 +17,7 @@ from hms_svc.timekeeper import Timekeeper
 from hms_svc.trust import load_trust
 from hms_svc.wire import Refused
 
+from .makers import BriefBell
 from .rig import SERVICE, TENANT, Control, free_port
 
 
@@ -34,7 +34,7 @@ class Ear:
             "HMS_STATE": str(directory),
             "HMS_REDIS_URL": f"redis://127.0.0.1:{free_port()}",
         }
-        settings, bell = read(environment), Bell()
+        settings, bell = read(environment), BriefBell()
         self.link = Link(settings, bell)
         self.start = time.time()
         self.keeper = Timekeeper(0.0, self.start)
@@ -67,7 +67,7 @@ def test_silence_is_told_once_and_its_end_as_well(tmp_path: Path, capfd: pytest.
     for now in (31.0, 32.0, 60.0):
         ear.listen(now)
     assert events(capfd, "stale", "fresh") == ["stale"]
-    ear.link._inbox.append(ear.control.heartbeat(ear.start + 61).encode())
+    ear.link.inbox.append(ear.control.heartbeat(ear.start + 61).encode())
     for now in (61.0, 62.0):
         ear.listen(now)
     assert events(capfd, "stale", "fresh") == ["fresh"]
@@ -77,7 +77,7 @@ def test_an_old_word_does_not_end_the_silence(tmp_path: Path, capfd: pytest.Capt
     ear = Ear(tmp_path)
     ear.listen(0.0)
     ear.listen(40.0)
-    ear.link._inbox.append(ear.control.heartbeat(ear.start + 5).encode())
+    ear.link.inbox.append(ear.control.heartbeat(ear.start + 5).encode())
     ear.listen(41.0)
     assert events(capfd, "stale", "fresh") == ["stale"]
 
