@@ -55,7 +55,8 @@ class LocalOrchestrator:
     async def scale(self, deployment: Deployment, wanted: Resources) -> int:
         """Start or stop instances until `wanted.replicas` run. Returns how many run now.
 
-        What cannot be done now is said once, and tried again at the next call.
+        One that could not be taken down counts as running. What cannot be done now is said once, and tried again at
+        the next call.
         """
         return await asyncio.to_thread(self._scale, deployment, wanted.replicas)
 
@@ -72,7 +73,8 @@ class LocalOrchestrator:
         kept = [*mine[:wanted], *filter(None, made)]
         for step in (self._with_port, self._with_sidecar, self._with_served):
             kept = [done for one in kept if (done := self._tried(one.name, step, one))]
-        return sum(processes.alive(one.sidecar) and processes.alive(one.served) for one in kept)
+        left = [one for one in mine[wanted:] if homes.exists(one.path)]
+        return len(left) + sum(processes.alive(one.sidecar) and processes.alive(one.served) for one in kept)
 
     def _tried(self, subject: str, act: Callable[[_A], _B], given: _A) -> _B | None:
         """Do one thing. Trouble with it stops nothing else: it is said, once, and the answer is None."""

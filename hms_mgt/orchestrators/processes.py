@@ -64,10 +64,13 @@ def alive(mark: Mark | None) -> bool:
     """Tell whether this very process still runs; a dead child is reaped on the way."""
     if mark is None:
         return False
-    child = _children.get(mark.pid)
-    if child is not None and child.poll() is not None:
-        del _children[mark.pid]
-        return False
+    runs = _runs(mark)
+    if not runs:
+        _reap(mark.pid)
+    return runs
+
+
+def _runs(mark: Mark) -> bool:
     try:
         process = psutil.Process(mark.pid)
         return bool(process.create_time() == mark.started and process.status() != psutil.STATUS_ZOMBIE)
@@ -75,8 +78,18 @@ def alive(mark: Mark | None) -> bool:
         return False
 
 
+def _reap(pid: int) -> None:
+    """Take a dead child's pid back. Only after a look: one that died between the two would stay a zombie for good."""
+    child = _children.get(pid)
+    if child is not None and child.poll() is not None:
+        _children.pop(pid, None)
+
+
 def stop(marks: Iterable[Mark | None], patience_s: float) -> None:
-    """End processes together: ask all with SIGTERM, wait, then kill whatever is left of them and their groups."""
+    """End processes together: ask all with SIGTERM, wait, then kill whatever is left of them and their groups.
+
+    Whoever hears that they ended finds none of them: the killed ones are waited for as well.
+    """
     ours = [mark for mark in dict.fromkeys(marks) if mark is not None]
     for mark in filter(alive, ours):
         with contextlib.suppress(ProcessLookupError):
@@ -84,6 +97,7 @@ def stop(marks: Iterable[Mark | None], patience_s: float) -> None:
     _await_end(ours, patience_s)
     for mark in ours:
         sweep(mark)
+    _await_end(ours, patience_s)
 
 
 def sweep(mark: Mark) -> None:

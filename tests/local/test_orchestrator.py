@@ -207,6 +207,18 @@ def test_trouble_with_one_instance_stops_no_other_and_heals(
     assert [one.name for one in fleet.until(2, fleet.answers)] == ["api-1", "api-2"]
 
 
+def test_one_that_cannot_be_taken_down_counts_as_running(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "not yours to end")
+
+    fleet.until(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(processes, "stop", refused)
+        assert fleet.scale(1) == 2
+    assert fleet.scale(1) == 1
+    assert [one.name for one in fleet.homes()] == ["api-1"]
+
+
 def test_a_full_disk_leaves_no_half_made_instance(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, text: str, mode: int) -> None:
         raise OSError(errno.ENOSPC, f"no space for {path} {mode} {text[:1]}")
