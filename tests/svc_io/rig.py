@@ -7,12 +7,14 @@ runs on ports and in directories of its own, so tests can run side by side.
 import base64
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +63,13 @@ http {
   }
 }
 """
+
+
+def readable(source: int | socket.socket, seconds: float = 0.0) -> bool:
+    """Whether there is something to read. Not by select, which knows no descriptor above 1,023."""
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def until(probe: Callable[[], T], what: str, seconds: float = 10.0) -> T:
@@ -298,13 +307,14 @@ class Agent:
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
-
+        self._started = 0.0
         self.wrapper: list[str] = []
 
     def command(self, *arguments: str) -> list[str]:
         return [*self.wrapper, sys.executable, "-m", "hms_svc", *arguments]
 
     def start(self, *arguments: str) -> "Agent":
+        self._started = time.time()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command("run", *arguments),
@@ -353,6 +363,14 @@ class Agent:
         """What it logged, or only one kind of event."""
         lines = [json.loads(line) for line in self.log_path.read_text().splitlines()]
         return [line for line in lines if not name or line["event"] == name]
+
+    def a_second(self) -> float:
+        """The second within which the agent promises an ending; more where the machine is busy with other things.
+
+        Its measure is the agent's own start, for which a machine at peace takes less than a quarter of a second.
+        """
+        said = self.wait_for("started")[-1]["at"]
+        return max(1.0, 4 * (datetime.fromisoformat(said).timestamp() - self._started))
 
     def wait_for(self, event: str, count: int = 1) -> list[dict[str, Any]]:
         def enough() -> list[dict[str, Any]]:

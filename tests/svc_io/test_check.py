@@ -9,11 +9,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hms_svc import check_files
+from hms_svc import check_files, check_network
 from hms_svc.check_process import handles
 from hms_svc.settings import Settings, read
 from hms_svc.wire import key_id
@@ -186,17 +187,17 @@ def test_an_owner_that_cannot_be_kept(agent: Agent, mode: int, words: str) -> No
         os.chown(conf, 4321, 4321)
         Path(directory).chmod(mode)
         agent.environment["HMS_CONF"] = str(conf)
-        assert words in as_nobody(read(agent.environment))
+        assert words in as_nobody(read(agent.environment), check_files.conf)
 
 
-def as_nobody(settings: Settings) -> str:
+def as_nobody(settings: Settings, look: Callable[[Settings], str]) -> str:
     reader, writer = os.pipe()
     if (pid := os.fork()) == 0:
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
         try:
-            told = check_files.conf(settings)
+            told = look(settings)
         except (OSError, check_files.Missing) as error:
             told = str(error)
         os.write(writer, told.encode())
@@ -263,3 +264,51 @@ def test_the_check_command_gets_the_first_rendered_file(nginx_agent: Agent, ngin
     ok, words, _ = findings(nginx_agent)["check"]
     assert (ok, str(nginx.conf) in words) == (True, True)
     assert not Path(f"{second}.out").exists()
+
+
+def test_keys_of_another_control_plane(agent: Agent, control: Control) -> None:
+    """Everything is there, and every message would be refused: that is no readiness."""
+    control.put(1, {"rate_limit_rps": 200})
+    (agent.directory / "trust.json").write_text(Control().trust())
+    found = failed(agent)
+    assert list(found) == ["redis"]
+    assert "the snapshot there would be refused: wrong_signature" in found["redis"]
+    assert "is HMS_TRUST this control plane's" in found["redis"]
+
+
+def test_a_state_that_is_a_file(agent: Agent) -> None:
+    agent.state.write_text("x")
+    found = failed(agent)
+    assert list(found) == ["state"]
+    assert "Not a directory" in found["state"]
+
+
+def test_a_state_directory_deep_in_what_does_not_exist_yet(agent: Agent) -> None:
+    agent.environment["HMS_STATE"] = str(agent.directory / "a" / "b" / "c")
+    assert failed(agent) == {}
+
+
+def test_each_message_names_the_file_or_the_port(agent: Agent) -> None:
+    agent.conf.write_text("a: [1\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        agent.environment |= {"HMS_LISTEN": f"127.0.0.1:{port}", "HMS_PIDFILE": "/nowhere/pid"}
+        found = failed(agent)
+    assert found["conf"].startswith(f"{agent.conf}: ")
+    assert found["listen"].startswith(f"127.0.0.1:{port}: ")
+    assert "there is no pid file /nowhere/pid" in found["process"]
+    assert set(found) == {"conf", "listen", "process"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_looked_at_as_somebody_else(agent: Agent) -> None:
+    """Whoever looks is named, and nobody is told to choose another port."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        state = Path(directory) / "state"
+        state.mkdir(mode=0o700)
+        agent.environment["HMS_STATE"] = str(state)
+        settings = read(agent.environment)
+        assert "user 65534 cannot make a file in" in as_nobody(settings, check_files.state)
+        assert "look as the agent's user" in as_nobody(settings, check_files.trust)
+        assert "no port is asked for" in as_nobody(settings, check_network.listen)

@@ -133,3 +133,16 @@ def test_a_journal_it_cannot_read_stays_where_it_is(agent: Agent) -> None:
     journal.write_text(json.dumps({"format": 99}))
     assert agent.run("run", "--dry-run").returncode == 3
     assert journal.exists()
+
+
+def test_what_cannot_be_read_or_run_is_named(agent: Agent, control: Control) -> None:
+    control.put(1, {"rate_limit_rps": 200})
+    agent.environment["HMS_CHECK"] = "no-such-tool"
+    assert agent.run("run", "--dry-run").stderr == (
+        "hms-svc: would fail: cannot run HMS_CHECK: no-such-tool: No such file or directory\n"
+    )
+    agent.environment["HMS_RENDER"] = f"/nowhere/t:{agent.directory}/t"
+    told = agent.run("run", "--dry-run")
+    assert (told.returncode, told.stderr) == (3, "hms-svc: cannot tell: /nowhere/t: the template does not exist\n")
+    agent.conf.write_text("a: [1\n")
+    assert f"cannot tell: {agent.conf}: did not find" in agent.run("run", "--dry-run").stderr

@@ -11,14 +11,15 @@ def test_a_patch_takes_effect_and_its_window_ends_by_itself(
 ) -> None:
     nginx_agent.start()
     acks.wait_active()
-    end = time.time() + 2.5
+    a_second = nginx_agent.a_second()
+    end = time.time() + 2.5 * a_second
     control.put(784, {"rate_limit_rps": 200, "replicas": 6}, end=end)
     report = acks.wait_active(784)
     assert nginx.header() == "200"
     assert (report["revision"], report["phase"]) == (1, "steady")
     assert acks.receipts(784) == ["received", "verified", "checked", "written", "reloaded", "effective"]
     redis_server.kill()
-    until(lambda: nginx.header() == "50", "the window's end to revert", end + 1 - time.time())
+    until(lambda: nginx.header() == "50", "the window's end to revert", end + a_second - time.time())
     assert time.time() >= end
     assert nginx_agent.conf.read_text() == CONF
 
@@ -103,7 +104,7 @@ def test_a_patch_waits_for_a_process_that_does_not_run_yet(
     until(lambda: "limit_rps: 90" in nginx_agent.conf.read_text(), "the file, which the process will start from")
     control.put(10, {"greeting": "newer"})
     until(lambda: "newer" in nginx.conf.read_text(), "a newer patch not to wait for the process")
-    assert acks.last()["active"] == []
+    assert acks.last().get("active", []) == []
     nginx.start()
     acks.wait_active(9, 10)
     assert not acks.last()["failed"]

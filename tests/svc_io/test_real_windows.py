@@ -15,12 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from hms_mgt.orchestrators.files import write_durably
 from tests.conditions import THOROUGH
 
 from .rig import Agent, Control, Redis, until
 
 COUNT, SECONDS, KILLS = (200, 40.0, 4) if THOROUGH else (30, 6.0, 1)
-P99_SECONDS, MOST_SECONDS = 0.25, 1.0
+# Of 30 windows the p99 would be the worst one, which a single hiccup of the machine decides.
+MOST_SECONDS, USUAL_SECONDS, USUAL_PERCENT = 1.0, 0.25, 99 if THOROUGH else 90
 START_SECONDS = 1.0
 
 STUB = """\
@@ -73,6 +75,23 @@ class Watcher(threading.Thread):
             time.sleep(0.002)
 
 
+class Floor(threading.Thread):
+    """Twice a second what this disk and these cores take for the least an attempt is: two files, written durably."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+        self.worst = 0.0
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.5):
+            began = time.time()
+            for name in ("floor.yml", "floor.json"):
+                write_durably(self._directory / name, "w1: 1\n" * COUNT, 0o644)
+            self.worst = max(self.worst, time.time() - began)
+
+
 class Lateness(NamedTuple):
     """Seconds from a window's end to the file, and to the signal."""
 
@@ -87,8 +106,10 @@ def test_windows_end_on_time_whatever_dies(
     stub = Stub(tmp_path)
     agent = new_agent(HMS_PIDFILE=str(stub.pidfile), HMS_PROCESS="python3", HMS_SIGNAL="HUP")
     agent.environment["HMS_PROCESS"] = Path(f"/proc/{stub.pidfile.read_text()}/comm").read_text().strip()
-    agent.start()
-    begun = time.time() + 2.0
+    started = time.time()
+    agent.start().wait_for("linked")
+    started = time.time() - started
+    begun = time.time() + max(2.0, 4 * started)  # all windows are to be open by then
     cluster = [rng.uniform(0.5, SECONDS) for _ in range(COUNT // 15)]
     ends = {
         number: begun + (rng.choice(cluster) if rng.random() < 0.3 else rng.uniform(0, SECONDS))
@@ -97,16 +118,19 @@ def test_windows_end_on_time_whatever_dies(
     for first in range(1, COUNT + 1, 25):
         numbers = range(first, min(first + 25, COUNT + 1))
         control.publish([control.entry(number, {f"w{number}": 1}, end=ends[number]) for number in numbers])
-    watcher = Watcher(agent.conf)
+    watcher, floor = Watcher(agent.conf), Floor(tmp_path)
     watcher.start()
+    floor.start()
     try:
-        until(lambda: time.time() > begun or len(watcher.inside) == COUNT, "the windows to be open")
+        until(lambda: len(watcher.inside) == COUNT, "the windows to be open", begun - time.time())
         away = disturb(agent, redis_server, rng, begun)
         until(lambda: not watcher.inside, "all windows to end", begun + SECONDS + 2 - time.time())
         time.sleep(0.1)
     finally:
         watcher.over = True
+        floor.over.set()
         watcher.join()
+        floor.join()
         stub.stop()
     hups = stub.hups()
     late: list[Lateness] = []
@@ -115,13 +139,16 @@ def test_windows_end_on_time_whatever_dies(
         at = watcher.gone[number]
         back = next((back for gone, back in away if gone <= at and end <= back), None)
         told = hups[min(bisect.bisect_left(hups, at - 0.002), len(hups) - 1)]
-        (late if back is None else after).append(Lateness(at - (back or end), told - (back or end)))
+        cut = next((back for gone, back in away if at <= gone <= told), None)  # killed between the file and the signal
+        (late if back is None else after).append(Lateness(at - (back or end), told - (cut or back or end)))
         assert at >= end - 0.002, "not before its end"
-    show(late, after, watcher.worst)
-    assert max(one.file for one in late) <= MOST_SECONDS + watcher.worst
-    assert percentile([one.file for one in late], 99) <= P99_SECONDS + watcher.worst
-    assert max(one.told for one in late) <= MOST_SECONDS + watcher.worst
-    assert all(one.file <= START_SECONDS + watcher.worst for one in after)
+    # An end may meet an attempt that is under way: what the machine takes for two, and the watcher's own pauses.
+    machine = watcher.worst + 2 * floor.worst
+    show(late, after, watcher.worst, floor.worst)
+    assert max(one.file for one in late) <= MOST_SECONDS + machine
+    assert percentile([one.file for one in late], USUAL_PERCENT) <= USUAL_SECONDS + machine
+    assert max(one.told for one in late) <= MOST_SECONDS + machine
+    assert all(one.file <= max(START_SECONDS, 3 * started) + machine for one in after)
 
 
 def disturb(agent: Agent, server: Redis, rng: random.Random, begun: float) -> list[tuple[float, float]]:
@@ -150,13 +177,14 @@ def percentile(values: list[float], part: int) -> float:
     return sorted(values)[min(len(values) * part // 100, len(values) - 1)]
 
 
-def show(late: list[Lateness], after: list[Lateness], worst: float) -> None:
+def show(late: list[Lateness], after: list[Lateness], blind: float, floor: float) -> None:
     for name, spans in (
         ("file", [one.file for one in late]),
         ("told", [one.told for one in late]),
         ("file, from the agent's restart", [one.file for one in after]),
     ):
         if spans:
-            figures = ", ".join(f"p{part} {percentile(spans, part) * 1000:.0f}" for part in (50, 99))
+            figures = ", ".join(f"p{part} {percentile(spans, part) * 1000:.0f}" for part in (50, 90, 99))
             sys.stdout.write(f"{name} ({len(spans)}): {figures}, max {max(spans) * 1000:.0f} ms\n")
-    sys.stdout.write(f"the watcher did not look for up to {worst * 1000:.0f} ms\n")
+    sys.stdout.write(f"the watcher did not look for up to {blind * 1000:.0f} ms\n")
+    sys.stdout.write(f"two files written durably took up to {floor * 1000:.0f} ms\n")
