@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import hms_svc.light_typing  # noqa: F401 - before anything that would load typing
 from hms_svc.address import SettingsError
 from hms_svc.cli import FAILED, OK, USAGE
-from hms_svc.settings import read
+from hms_svc.settings import SWITCHES, read
 
 COMMANDS = ("run", "check", "status")
 
@@ -54,11 +54,18 @@ def _command(command: str, words: list[str]) -> int:
         from hms_svc.status import status  # noqa: PLC0415 - as above
 
         return status(os.environ, words)
-    raise SettingsError(f"{command}: there is no such command; `hms-svc --help` shows them")
+    raise SettingsError(f"{command}: there is no such command; {_meant(command)}")
+
+
+def _meant(command: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for those who mistyped
+
+    alike = get_close_matches(command, COMMANDS, 1, 0.6)
+    return f"did you mean {alike[0]}?" if alike else "`hms-svc --help` shows them"
 
 
 def _run(words: list[str]) -> int:
-    flags = [word for word in words if word not in ("--once", "--dry-run")]
+    flags = [word for word in words if word not in SWITCHES]
     settings = read(os.environ, flags)
     if "--dry-run" in words:
         from hms_svc.dry_run import dry_run  # noqa: PLC0415 - as above

@@ -13,11 +13,13 @@ from types import FrameType
 from typing import NamedTuple
 
 from hms_svc import check_files, check_network, check_process
-from hms_svc.cli import FAILED, OK, output_form
+from hms_svc.cli import FAILED, OK, output_form, within
 from hms_svc.conf_file import words as words_of
 from hms_svc.settings import Settings, read
 
 PATIENCE_SECONDS = 2.0
+LOOK_SECONDS = 12.0  # a command has 10
+NETWORK_SECONDS = 6.0
 
 
 class Finding(NamedTuple):
@@ -43,6 +45,7 @@ class Check(NamedTuple):
     name: str
     look: Callable[[Settings], str]
     hint: str
+    seconds: float = LOOK_SECONDS
 
 
 def examine(settings: Settings, begin: Callable[[str], None]) -> Iterator[Finding]:
@@ -54,7 +57,7 @@ def examine(settings: Settings, begin: Callable[[str], None]) -> Iterator[Findin
 
 def _examine(check: Check, settings: Settings) -> Finding:
     try:
-        return Finding(check.name, True, check.look(settings), "")
+        return Finding(check.name, True, within(check.seconds, lambda: check.look(settings)), "")
     except OSError as error:
         return Finding(check.name, False, words_of(error), check.hint)
     except Exception as error:  # noqa: BLE001 - whatever it is, the newcomer should read it
@@ -85,8 +88,14 @@ CHECKS: Sequence[Check] = (
         "redis",
         check_network.redis,
         "is HMS_REDIS_URL right, and may this user do what it says? `hms-mgt redis-acl` prints the rule",
+        NETWORK_SECONDS,
     ),
-    Check("mgt", check_network.mgt, "is HMS_MGT_URL right, and is HMS_TOKEN a token for this tenant?"),
+    Check(
+        "mgt",
+        check_network.mgt,
+        "is HMS_MGT_URL right, and is HMS_TOKEN a token for this tenant?",
+        NETWORK_SECONDS,
+    ),
     Check(
         "check",
         check_process.check_command,

@@ -2,11 +2,14 @@
 
 import os
 import stat
+from typing import Any
 
 from hms_svc import candidate, conf_file, keyring
+from hms_svc.conf_file import words
 from hms_svc.journal import JournalFile
 from hms_svc.render import templates
 from hms_svc.settings import Settings
+from hms_svc.trust import Trust
 
 LEAST_BYTES = 16 * 1024 * 1024
 LEAST_FILES = 100
@@ -21,16 +24,23 @@ def conf(settings: Settings) -> str:
     text = conf_file.read_text(settings.conf)
     if text is None:
         raise Missing(f"{settings.conf} does not exist")
-    keys = len(candidate.mapping(text))
+    keys = len(_mapping(settings.conf, text))
     real = _replaceable(settings.conf)
     through = f" (through {real})" if real != settings.conf else ""
     return f"{settings.conf}{through}: {keys} keys at the top, may be replaced, owner and mode can be kept"
 
 
+def _mapping(path: str, text: str) -> dict[str, Any]:
+    try:
+        return candidate.mapping(text)
+    except ValueError as error:
+        raise Missing(f"{path}: {error}") from None
+
+
 def state(settings: Settings) -> str:
     """It is there and writable, or can be made; and a journal in it can be read."""
-    if not os.path.isdir(settings.state):  # noqa: PTH112 - pathlib costs a megabyte
-        _writable(os.path.dirname(settings.state))  # noqa: PTH120 - as above
+    if not os.path.exists(settings.state):  # noqa: PTH110 - pathlib costs a megabyte
+        _writable(_existing(settings.state))
         return f"{settings.state}: is made at the first start"
     _writable(settings.state)
     file = JournalFile(settings.state, settings.tenant, settings.service, settings.version)
@@ -52,7 +62,7 @@ def _journal(file: JournalFile, settings: Settings) -> str:
 def space(settings: Settings) -> str:
     """Room for journals and candidates."""
     told = []
-    for path in dict.fromkeys((_existing(settings.state), os.path.dirname(os.path.realpath(settings.conf)))):  # noqa: PTH120 - as above
+    for path in dict.fromkeys((_existing(settings.state), _existing(os.path.realpath(settings.conf)))):
         disk = os.statvfs(path)
         free = disk.f_bavail * disk.f_frsize
         if disk.f_blocks and (free < LEAST_BYTES or (disk.f_files and disk.f_favail < LEAST_FILES)):
@@ -63,10 +73,23 @@ def space(settings: Settings) -> str:
 
 def trust(settings: Settings) -> str:
     """The keys that count, and whether the file follows from what is pinned."""
-    pinned = keyring.pinned(settings.state)
+    pinned = _pinned(settings.state)
     given = keyring.given(settings) if pinned is None else keyring.following(pinned, settings.trust)
     told = "; ".join(f"{name} {value}" for name, value in keyring.shown(given).items())
     return f"{settings.trust}: {told}; {'not yet' if pinned is None else 'already'} pinned in {settings.state}"
+
+
+def _pinned(directory: str) -> Trust | None:
+    try:
+        return keyring.pinned(directory)
+    except NotADirectoryError:  # told by the check of the state directory
+        return None
+    except PermissionError as error:
+        raise Missing(f"{words(error)}: look as the agent's user, which {_me()} is not") from None
+
+
+def _me() -> str:
+    return f"user {os.geteuid()}"
 
 
 def render(settings: Settings) -> str:
@@ -97,7 +120,10 @@ def _replaceable(path: str) -> str:
 def _writable(directory: str, like: os.stat_result | None = None) -> None:
     """Make a scratch file there, with the owner and mode of another; OSError when that cannot be."""
     scratch = f"{directory}/.hms-check.{os.getpid()}"
-    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Missing(f"{_me()} cannot make a file in {directory}: {error.strerror}") from None
     try:
         if like is not None:
             _dress(fd, like, directory)

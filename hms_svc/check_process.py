@@ -19,7 +19,7 @@ def process(settings: Settings) -> str:
         return "nothing to signal (neither HMS_PIDFILE nor HMS_PROCESS nor HMS_RELOAD is set)"
     found = processes.find(settings.pidfile, settings.process)
     if found is None:
-        raise Missing(f"no process found by {settings.pidfile or settings.process!r}")
+        raise Missing(_nobody(settings))
     try:
         os.kill(found.pid, 0)
     except PermissionError:
@@ -29,6 +29,14 @@ def process(settings: Settings) -> str:
     if handled != "handles" and not processes.waits(found.pid):
         raise Missing(f"pid {found.pid} ({found.name}) {handled} {name}")
     return f"pid {found.pid} ({found.name}) runs, may be signalled, and handles {name}"
+
+
+def _nobody(settings: Settings) -> str:
+    if not settings.pidfile:
+        return f"no process is named {settings.process!r}, as `ps -o comm` shows names"
+    if not os.path.exists(settings.pidfile):  # noqa: PTH110 - pathlib costs a megabyte
+        return f"there is no pid file {settings.pidfile}: the service does not run, or writes another"
+    return f"no process runs with the number in {settings.pidfile}"
 
 
 def handles(status: str, number: int) -> str:

@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 from hms_svc import command, conf_file, drift, http, resp, source
 from hms_svc.candidate import Candidate, make, mapping
 from hms_svc.check_files import Missing
-from hms_svc.cli import FAILED, IMPOSSIBLE, OK
+from hms_svc.cli import FAILED, IMPOSSIBLE, OK, within
 from hms_svc.desired import Desired
 from hms_svc.errand import Bell
 from hms_svc.journal import Journal, JournalFile
@@ -27,6 +28,8 @@ from hms_svc.render import templates
 from hms_svc.settings import Settings
 from hms_svc.trust import Trust
 from hms_svc.wire import Refused
+
+ASK_SECONDS = 6.0
 
 
 class Impossible(Exception):
@@ -50,7 +53,8 @@ def dry_run(settings: Settings) -> int:
         sys.stdout.writelines(line for path, pair in differing.items() for line in _diff(path, *pair))
         _check(settings, plan.candidate, {path: after for path, (_, after) in differing.items()})
     except (Impossible, Missing, OSError) as error:
-        sys.stderr.write(f"hms-svc: {' '.join(str(error).split())}\n")
+        detail = f"cannot tell: {conf_file.words(error)}" if isinstance(error, OSError) else str(error)
+        sys.stderr.write(f"hms-svc: {' '.join(detail.split())}\n")
         return IMPOSSIBLE
     sys.stderr.write(f"hms-svc: {_words(plan, differing)}\n")
     return FAILED if differing else OK
@@ -96,7 +100,7 @@ def _snapshot(settings: Settings) -> bytes | None:
     troubles = []
     for ask in (_from_redis, _from_mgt):
         try:
-            if (found := ask(settings)) is not None:
+            if (found := within(ASK_SECONDS, partial(ask, settings))) is not None:
                 return found
         except (OSError, resp.RedisError, http.HttpError) as error:
             troubles.append(settings.redis.without_secrets(str(error)))
@@ -133,12 +137,15 @@ def _base(settings: Settings, journal: Journal) -> str:
     if journal.base is None:
         if text is None:
             raise Impossible(f"cannot tell: there is no base yet: {settings.conf} does not exist")
-        mapping(text)
+        try:
+            mapping(text)
+        except ValueError as error:
+            raise Impossible(f"cannot tell: {settings.conf}: {error}") from None
         return text
     if text is None or journal.knows(text) or not text.strip():
         return journal.base
     try:
-        return drift.adopt(journal.base, journal.overlay, text).base
+        return drift.adopt(journal.base, journal.overlay, text, journal.proven(journal.imprints)).base
     except ValueError:
         return journal.base
 
@@ -162,7 +169,10 @@ def _check(settings: Settings, candidate: Candidate, changed: Mapping[str, str])
         return
     with _staged(changed) as temps:
         argv = command.filled(settings.check, [temps.get(path, path) for path in candidate.texts])
-        result = command.run(argv, command.CHECK_SECONDS)
+        try:
+            result = command.run(argv, command.CHECK_SECONDS)
+        except OSError as error:
+            raise Impossible(f"would fail: cannot run HMS_CHECK: {conf_file.words(error)}") from None
     if result.code != 0:
         how = f"no verdict within {command.CHECK_SECONDS:g} s" if result.code is None else f"exit {result.code}"
         raise Impossible(f"would fail: HMS_CHECK says no: {result.words or f'{argv[0]}: {how}'}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from hms_svc.address import SettingsError
 from hms_svc.cli import FAILED, OK, output_form
+from hms_svc.conf_file import words as said
 from hms_svc.settings import Settings, read, state_directory
 from hms_svc.status_client import Reply, ask, holder
 
@@ -84,8 +85,9 @@ def _left_behind(settings: Settings) -> dict[str, Any]:
     now = time.time()
     try:
         journal, _ = file.read(known_trust(settings))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingsError(f"HMS_STATE={settings.state}: the journal cannot be read: {error}") from None
+    except (OSError, ValueError) as error:
+        detail = said(error) if isinstance(error, OSError) else error
+        raise SettingsError(f"HMS_STATE={settings.state}: the journal cannot be read: {detail}") from None
     desired = Desired(settings.service, settings.version, settings.instance, now)
     desired.restore(journal.revision, journal.patches, journal.latches, complete=journal.complete)
     found = status_view.of_journal(settings, desired, journal, now)

@@ -139,9 +139,20 @@ def outcome(view: Mapping[str, Any], *, done: bool) -> str:
         return f"failed: {' '.join(view['trouble'].split())}"
     if not view["answered"]:
         return f"failed: nobody answered with the stream, neither {view['redis']} nor HMS_MGT_URL"
-    if view["phase"] != "steady":
-        return "failed: the service did not show the new configuration in time"
+    if why := _why_not(view):
+        return f"failed: {why}; in effect: {_effect(view)}"
     return f"not reported, for the link to {view['redis']} is down; in effect: {_effect(view)}"
+
+
+def _why_not(view: Mapping[str, Any]) -> str:
+    if refused := distrusted(view["refused"]):
+        return f"what was heard was refused ({refused}): is HMS_TRUST this control plane's?"
+    return "" if view["phase"] == "steady" else "the service did not show the new configuration in time"
+
+
+def distrusted(refused: Mapping[str, int]) -> str:
+    """The reasons for which messages were refused, but for those that only come late."""
+    return ", ".join(sorted(set(refused) - {"expired", "replayed"}))
 
 
 def _effect(view: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from hms_svc.attempt import Attempt
 from hms_svc.desired import Desired
 from hms_svc.journal import Journal
 from hms_svc.layers import is_open
@@ -133,5 +134,13 @@ def _stage(patch: Patch, desired: Desired, journal: Journal, wall: float) -> tup
         return ("still in effect" if patch.id in journal.active else "ended"), ""
     if patch.id in journal.active:
         return "effective", ""
-    attempt = journal.attempt
-    return (attempt.stage.lower() if attempt and attempt.open and patch.id in attempt.ids else "verified"), ""
+    return _tried(patch, journal.attempt)
+
+
+def _tried(patch: Patch, attempt: Attempt | None) -> tuple[str, str]:
+    """How far the last attempt with it came."""
+    if attempt is None or patch.id not in attempt.ids:
+        return "verified", ""
+    if attempt.failed is not None:
+        return f"held up at {attempt.failed[0]}", attempt.failed[1]
+    return (attempt.stage.lower() if attempt.open else "verified"), ""
