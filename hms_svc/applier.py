@@ -56,6 +56,7 @@ class Applier:
         self._before: Errand[Any] | None = None  # a reload command of an attempt that gave way
         self._unanswered: list[Errand[Any]] = []  # questions to the probe that took too long
         self._aim: Aim | None = None  # what the running attempt, or else the last one, is about
+        self._unmarked: Candidate | None = None  # in the files since this step of the attempt began
         self._done = False  # that attempt succeeded, and nobody has touched the files since
         self._goal: Aim = ()  # what the next attempt would be about
         self._wanted: tuple[int, ...] = ()
@@ -226,7 +227,7 @@ class Applier:
         now = self._clock.now()
         self._ledger.written(candidate, unsynced, now)
         self._pace.told(now)
-        self._watch.mark(candidate.texts)
+        self._unmarked = candidate
 
     def _advance(self) -> None:
         """Let the running attempt go on as far as it can without waiting."""
@@ -234,21 +235,14 @@ class Applier:
             self._next_step(self._job)
 
     def _next_step(self, job: Job) -> None:
-        outcome: Failure | None = None
         try:
-            self._pause = next(job.steps)
-            ended = False
-        except StopIteration:
-            ended = True
+            ended, outcome = self._taken_on(job)
         except Disturbed:
             self._job = None
             return
-        except StageFailed as failed:
-            ended, outcome = True, failed.failure
-        except MemoryError:
-            ended, outcome = True, Failure("effective", "out of memory", surroundings=True)
-        except Exception as error:  # noqa: BLE001 - as in _start
-            ended, outcome = True, Failure("effective", repr(error))
+        if self._unmarked is not None:  # the process came first
+            self._watch.mark(self._unmarked.texts)
+            self._unmarked = None
         self._ledger.reached(job.fresh, job.stages, self._clock.wall())
         job.stages.clear()
         if job.patient:
@@ -256,6 +250,22 @@ class Applier:
         if ended:
             self._job = None
             self._conclude(job, outcome)
+
+    def _taken_on(self, job: Job) -> tuple[bool, Failure | None]:
+        """Take it to its next pause; whether it ended there, and what went wrong."""
+        try:
+            self._pause = next(job.steps)
+        except StopIteration:
+            return True, None
+        except StageFailed as failed:
+            return True, failed.failure
+        except MemoryError:
+            return True, Failure("effective", "out of memory", surroundings=True)
+        except Disturbed:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in _start
+            return True, Failure("effective", repr(error))
+        return False, None
 
     def _abandon(self) -> None:
         if self._job is not None:

@@ -7,7 +7,6 @@ base stands in the first line, too, and a copy nobody can read is kept aside bef
 """
 
 import json
-import os
 from typing import Any, NamedTuple, TypeAlias
 
 from hms_svc import conf_file
@@ -42,8 +41,7 @@ class BaseCopy:
     """The file. OSError, with the file's name, when the disk does not take it."""
 
     def __init__(self, conf: str) -> None:
-        directory, name = os.path.split(os.path.realpath(conf))
-        self.path = os.path.join(directory, f".{name}.hms-base")  # noqa: PTH118 - pathlib costs a megabyte
+        self.path = conf_file.beside(conf_file.resolved(conf), "hms-base")
         self._kept: Head | None = None  # what the first line is known to say
         self._bytes = 0
         self._looked = False

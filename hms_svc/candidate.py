@@ -36,10 +36,15 @@ class Candidate(Files):
         """The text of conf.yml."""
         return next(iter(self.texts.values()))
 
-    @property
+    @cached_property
     def sha(self) -> str:
         """Fingerprint of all its files."""
         return sha(*self.texts.values())
+
+    @cached_property
+    def conf_sha(self) -> str:
+        """Fingerprint of conf.yml."""
+        return sha(self.conf)
 
     @property
     def digest(self) -> str:
@@ -79,7 +84,7 @@ def make(base: str, layers: Sequence[Patch], conf: str, templates: Mapping[str, 
     before = conf_document(base)
     document = merge(before.value, changes)
     text = edited(before, document) if layers else base
-    gaps = gap_values(document, text)
+    gaps = gap_values(document, text) if templates else {}
     rendered = {target: render(target, template, gaps) for target, template in templates.items()}
     candidate = Candidate(tuple(layer.id for layer in layers), changes, {conf: text, **rendered})
     if len(text) <= KEPT_LETTERS:

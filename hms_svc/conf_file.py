@@ -60,7 +60,10 @@ def read_raw(path: str, most: int = TEXT_BYTES) -> bytes:
         found = os.fstat(fd)
         if not S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "is not a regular file", path)
-        chunks = [os.read(fd, min(found.st_size, most) + 1)]
+        data = os.read(fd, min(found.st_size, most) + 1)
+        if len(data) == found.st_size:  # fewer than were asked for: that was the end
+            return data
+        chunks = [data]
         while chunks[-1] and sum(map(len, chunks)) <= most:
             chunks.append(os.read(fd, CHUNK_BYTES))
         return b"".join(chunks)
@@ -93,9 +96,21 @@ def sha(*texts: str) -> str:
     return blake2.digest("\0".join((lengths, *texts)).encode(), 32).hex()
 
 
+def resolved(path: str) -> str:
+    """What to replace instead of `path`: where that is a symlink, the file behind it.
+
+    Links above it are the kernel's to follow; a whole resolution, of many system calls, is made only where it is one.
+    """
+    try:
+        os.readlink(path)  # noqa: PTH115 - as above
+    except OSError:
+        return path
+    return os.path.realpath(path)
+
+
 def write_atomically(path: str, text: str, mode: int = DEFAULT_MODE) -> None:
     """Write one file of our own (the journal) with the same care."""
-    write_raw(os.path.realpath(path), text.encode(), mode)
+    write_raw(resolved(path), text.encode(), mode)
 
 
 def write_raw(target: str, data: bytes, mode: int = DEFAULT_MODE) -> None:
@@ -106,7 +121,7 @@ def write_raw(target: str, data: bytes, mode: int = DEFAULT_MODE) -> None:
     except BaseException:
         remove(temp)
         raise
-    sync_directory(os.path.dirname(target))  # noqa: PTH120 - as above
+    sync_directory(directory_of(target))
 
 
 def set_aside(path: str, name: str) -> None:
@@ -132,13 +147,23 @@ def append(path: str, line: str) -> None:
 def sweep(targets: Iterable[str]) -> None:
     """Remove the temp files an agent that was killed left beside these files."""
     for target in targets:
-        remove(temp_name(os.path.realpath(target)))
+        remove(temp_name(resolved(target)))
 
 
 def temp_name(target: str) -> str:
     """The hidden name a candidate has beside its target; it does not end like the target, so `*.conf` skips it."""
-    directory, name = os.path.split(target)
-    return os.path.join(directory, f".{name}.hms-new")  # noqa: PTH118 - as above
+    return beside(target, "hms-new")
+
+
+def beside(target: str, ending: str) -> str:
+    """A hidden name in the directory of `target`, an absolute path."""
+    directory, _, name = target.rpartition("/")
+    return f"{directory}/.{name}.{ending}"
+
+
+def directory_of(target: str) -> str:
+    """The directory of an absolute path."""
+    return target.rpartition("/")[0] or "/"
 
 
 def write_temp(target: str, data: bytes, mode: int = DEFAULT_MODE) -> str:
@@ -215,6 +240,24 @@ def sync_directory(path: str) -> None:
         raise _named(error, path) from None
     finally:
         os.close(fd)
+
+
+def hold(path: str) -> int:
+    """A descriptor by which a file outlives its name, -1 where there is none: deleting it is left to `let_go`.
+
+    That takes a disk longer than all else about a rename, so it is for when nobody waits.
+    """
+    try:
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
+def let_go(fd: int) -> int:
+    """Close it, if it is one; -1, to be held instead."""
+    if fd >= 0:
+        os.close(fd)
+    return -1
 
 
 def remove(path: str) -> None:

@@ -184,8 +184,7 @@ def _staged(texts: Mapping[str, str]) -> Iterator[dict[str, str]]:
     temps: dict[str, str] = {}
     try:
         for target, text in texts.items():
-            directory, name = os.path.split(os.path.realpath(target))
-            temp = f"{directory}/.{name}.hms-dry.{os.getpid()}"
+            temp = conf_file.beside(conf_file.resolved(target), f"hms-dry.{os.getpid()}")
             fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             temps[target] = temp
             with os.fdopen(fd, "wb") as file:

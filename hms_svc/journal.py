@@ -45,7 +45,7 @@ class Imprint(NamedTuple):
     @classmethod
     def of(cls, candidate: Candidate) -> "Imprint":
         """The one that these files leave."""
-        return cls(conf_file.sha(candidate.conf), candidate.overlay, candidate.ids)
+        return cls(candidate.conf_sha, candidate.overlay, candidate.ids)
 
 
 class Journal:
@@ -140,6 +140,7 @@ class JournalFile:
         self._directory = directory
         self._who = {"tenant": tenant, "service": service}
         self._version = version
+        self._replaced = -1  # the journal before this one
 
     def load(self, trust: Trust) -> tuple[Journal, list[Refused], str]:
         """The journal, what was refused in it, and why it was moved aside ("" when it was not)."""
@@ -237,7 +238,13 @@ class JournalFile:
             "time": _time(journal),
             "signers": journal.signers,
         }
+        self.let_go()  # a save failed, and nobody has settled since
+        self._replaced = conf_file.hold(self.path)
         conf_file.write_atomically(self.path, json.dumps(record), MODE)
+
+    def let_go(self) -> None:
+        """Let the disk delete the journal that was replaced."""
+        self._replaced = conf_file.let_go(self._replaced)
 
     def save_good(self, journal: Journal) -> None:
         """Write the files that proved themselves; OSError as above."""

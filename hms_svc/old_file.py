@@ -9,6 +9,7 @@ import os
 from stat import S_ISREG
 from typing import TypeAlias
 
+from hms_svc.conf_file import let_go
 from hms_svc.journal import Imprint
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -23,6 +24,7 @@ class OldFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd = -1
+        self._before = -1  # the one that was held before it
         self._was: Looks = (0, 0)
         self._last: tuple[Looks, float] = ((0, 0), 0.0)  # how it looked, and since when
         self._placed = False
@@ -33,7 +35,7 @@ class OldFile:
         """Hold the file as it is now, unless the one before is still being written to."""
         if self.stirred:
             return
-        self._let_go()
+        self._leave()
         try:
             self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             self._was = self._looks()
@@ -41,9 +43,16 @@ class OldFile:
             self._let_go()
         self.made = made
 
+    def _leave(self) -> None:
+        """Keep the one before until ours is placed."""
+        let_go(self._before)
+        self._before, self._fd = self._fd, -1
+        self._let_go()
+
     def placed(self) -> None:
         """Our file has its name now."""
         self._placed, self._let_go_at = self._fd >= 0, None
+        self._before = let_go(self._before)
 
     @property
     def held(self) -> bool:
@@ -82,6 +91,4 @@ class OldFile:
 
     def _let_go(self) -> None:
         self._placed, self._let_go_at = False, None
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._fd = let_go(self._fd)

@@ -55,6 +55,7 @@ class Safekeeping:
             self.fall_behind()
         if (self.behind or self._good_behind) and now >= self._save_at:
             self._try_to_save(now)
+        self._store.let_go()
 
     def leave(self) -> None:
         """The last chance."""

@@ -56,8 +56,9 @@ class Version(NamedTuple):
         """Whether it comes before its release."""
         return not self.order[1]
 
-    @classmethod
-    def parse(cls, text: str) -> "Version":
+    @staticmethod
+    @lru_cache(maxsize=512)
+    def parse(text: str) -> "Version":
         """Read a version such as `2.1.0`, `2.1.0-cdc-boosters` or `2.2.0-rc.1`; `+metadata` means nothing.
 
         Raises:

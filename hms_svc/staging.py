@@ -9,7 +9,17 @@ import os
 from collections.abc import Mapping
 from typing import Self
 
-from hms_svc.conf_file import TEXT_BYTES, put_in_place, read_raw, remove, sync_directory, write_raw, write_temp
+from hms_svc.conf_file import (
+    TEXT_BYTES,
+    directory_of,
+    put_in_place,
+    read_raw,
+    remove,
+    resolved,
+    sync_directory,
+    write_raw,
+    write_temp,
+)
 
 
 class Staged:
@@ -20,14 +30,14 @@ class Staged:
         self.unsynced: dict[str, OSError] = {}  # directories that hold the new files but would not make them last
         try:
             for target, text in texts.items():
-                self.temps[target] = write_temp(os.path.realpath(target), text.encode())
+                self.temps[target] = write_temp(resolved(target), text.encode())
         except BaseException:
             self._remove()
             raise
 
     def commit(self) -> None:
         """Put the candidates in place, in order; when one cannot be, those before it get their old text back."""
-        places = {target: os.path.realpath(target) for target in self.temps}
+        places = {target: resolved(target) for target in self.temps}
         old = {real: _old(real) for real in list(places.values())[:-1]}
         done: list[str] = []
         try:
@@ -39,7 +49,7 @@ class Staged:
             for real in done:
                 _put_back(real, old[real])
             raise
-        for directory in dict.fromkeys(map(os.path.dirname, places.values())):
+        for directory in dict.fromkeys(map(directory_of, places.values())):
             try:
                 sync_directory(directory)
             except OSError as error:

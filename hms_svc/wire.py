@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64, b2a_base64
-from json import JSONDecoder, dumps
+from functools import lru_cache
+from json import JSONDecoder, JSONEncoder, dumps
 from math import isinf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
@@ -98,14 +99,17 @@ def instant(text: str) -> float:
 # --- JSON and base64, each with one spelling ----------------------------------------------------------------
 
 
+_CANONICAL = JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_COMPACT = JSONEncoder(separators=(",", ":"))
+
+
 def canonical(value: Any) -> bytes:
     """The one JSON spelling of a value: sorted keys, no spaces, UTF-8.
 
     Raises:
         ValueError: it holds a NaN, an infinity or text that is not Unicode.
     """
-    text = dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -200,12 +204,12 @@ def countersign(envelope: dict[str, Any], *keys: SigningKey) -> dict[str, Any]:
 
 def spelled(envelope: dict[str, Any]) -> bytes:
     """The one spelling of an envelope as a message of its own."""
-    return dumps(bare(envelope), separators=(",", ":")).encode()
+    return _COMPACT.encode(bare(envelope)).encode()
 
 
-def _spellings(opened: dict[str, Any]) -> tuple[bytes, ...]:
-    """How an envelope may be spelled: as ours are, or with the blanks that JSON libraries like to put in."""
-    return spelled(opened), dumps(bare(opened)).encode()
+def _well_spelled(raw: bytes, opened: dict[str, Any]) -> bool:
+    """Whether an envelope is spelled as ours are, or with the blanks that JSON libraries like to put in."""
+    return raw == spelled(opened) or raw == dumps(bare(opened)).encode()
 
 
 def unseal(envelope: dict[str, Any] | str | bytes, payload_type: str, *signers: Pins) -> dict[str, Any]:
@@ -222,7 +226,7 @@ def unseal(envelope: dict[str, Any] | str | bytes, payload_type: str, *signers: 
         raise Refused("wrong_type", f"the envelope does not hold a {payload_type}")
     signatures = _signatures(opened, sum(pins.threshold for pins in signers))
     body = _body(opened)
-    if raw is not None and raw not in _spellings(opened):
+    if raw is not None and not _well_spelled(raw, opened):
         raise Refused("malformed", "the envelope has a field that nobody signed, or is not spelled as ours are")
     _verify(pae(payload_type, body), signatures, signers)
     return json_object(body, "payload")
@@ -324,7 +328,12 @@ _KEY_ID = re.compile("[0-9a-f]{16}")
 
 def key_id(key: SupportsBytes) -> str:
     """A short name for a public key, for people and logs."""
-    return blake2.digest(bytes(key), 16).hex()[:16]
+    return _name(bytes(key))
+
+
+@lru_cache(maxsize=64)
+def _name(key: bytes) -> str:
+    return blake2.digest(key, 16).hex()[:16]
 
 
 def load_public_key(text: object) -> bytes:
