@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from hms_svc.candidate import mapping
 from hms_svc.merge import Whole, dotted, leaves, merge, same
 from hms_svc.yaml_edit import edit
+from hms_svc.yaml_write import says
 
 
 class Drift(NamedTuple):
@@ -26,8 +27,16 @@ def adopt(base: str, overlay: dict[str, Any], edited: str, older: Iterable[str] 
     found = _as_edit_of(merge(before, overlay), said, [mapping(text) for text in older])
     wanted = without(found, before, overlay)
     healed = differences(merge(wanted, overlay), found)
-    text = edited if same(wanted, said) else edit(edited, wanted)
+    text = edited if same(wanted, said) else _without_ours(base, overlay, edited, wanted)
     return Drift(text, tuple(healed))
+
+
+def _without_ours(base: str, overlay: dict[str, Any], edited: str, wanted: dict[str, Any]) -> str:
+    """The edited text as it would be without our changes: the same edit made to the base, where it stands apart."""
+    from hms_svc.transplant import transplanted  # noqa: PLC0415 - most agents never see an edit
+
+    apart = transplanted(base, overlay, edited)
+    return apart if apart is not None and says(apart, wanted) else edit(edited, wanted)
 
 
 def _as_edit_of(folded: dict[str, Any], found: dict[str, Any], older: list[dict[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from hms_svc.yaml_layout import BLANK, Layout
 from hms_svc.yaml_tree import BYTE_ORDER_MARK, Document, Mapping, Node, Scalar, Sequence, read
 from hms_svc.yaml_write import dump, inline, item_lines, literal, pair, pair_lines, says
 
+Cut: TypeAlias = "tuple[int, int, str]"
 _Entries: TypeAlias = "list[tuple[Node, Node]]"  # what stands between commas: a key and its value, or an item twice
 
 
@@ -38,13 +39,41 @@ def edited(document: Document, wanted: Any) -> str:
     """
     if same(document.value, wanted):
         return document.text
+    found = _cut(document, wanted)
+    return found[0] if found else dump(wanted)
+
+
+def cuts(document: Document, wanted: Any) -> list[Cut] | None:
+    """What `edited` does to the text, in order: from where to where it puts what. None where it writes all anew.
+
+    Raises:
+        YamlError: as above.
+    """
+    if same(document.value, wanted):
+        return []
+    found = _cut(document, wanted)
+    return found[1] if found else None
+
+
+def applied(text: str, ordered: list[Cut]) -> str:
+    """The text after these cuts."""
+    parts: list[str] = []
+    at = 0
+    for start, end, new in ordered:
+        parts += text[at:start], new
+        at = end
+    return "".join(parts) + text[at:]
+
+
+def _cut(document: Document, wanted: Any) -> tuple[str, list[Cut]] | None:
+    """The text that says what is wanted, and the cuts that made it."""
     mark = BYTE_ORDER_MARK if document.text.startswith(BYTE_ORDER_MARK) else ""
     for fine in (True, False):
-        cuts = _Cuts(document.text.removeprefix(mark), fine=fine)
-        text = mark + cuts.result(document.root, document.value, wanted)
+        made = _Cuts(document.text.removeprefix(mark), fine=fine)
+        text = mark + made.result(document.root, document.value, wanted)
         if says(text, wanted):
-            return text
-    return dump(wanted)
+            return text, [(len(mark) + start, len(mark) + end, new) for start, end, new in made.inside()]
+    return None
 
 
 class _Cuts:
@@ -56,7 +85,7 @@ class _Cuts:
         self._text = text + self._borrowed
         self._layout = Layout(self._text)
         self._fine = fine
-        self._cuts: list[tuple[int, int, str]] = []
+        self._cuts: list[Cut] = []
 
     def result(self, root: Node, old: Any, wanted: Any) -> str:
         """The text after all cuts, ending as it ended before."""
@@ -72,12 +101,15 @@ class _Cuts:
         return self._applied().removesuffix(self._borrowed)
 
     def _applied(self) -> str:
-        parts: list[str] = []
-        at = 0
-        for start, end, text in sorted(self._cuts, key=lambda cut: cut[:2]):
-            parts += self._text[at:start], text
-            at = end
-        return "".join(parts) + self._text[at:]
+        return applied(self._text, self._ordered())
+
+    def _ordered(self) -> list[Cut]:
+        return sorted(self._cuts, key=lambda cut: cut[:2])
+
+    def inside(self) -> list[Cut]:
+        """The cuts in order, none beyond the end of the text as it was given."""
+        last = len(self._text) - len(self._borrowed)
+        return [(min(start, last), min(end, last), text) for start, end, text in self._ordered()]
 
     def _cut(self, start: int, end: int, text: str = "") -> None:
         self._cuts.append((start, end, text))
