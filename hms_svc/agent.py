@@ -37,6 +37,10 @@ from hms_svc.watch import Watch
 
 ONCE_SECONDS = 60.0
 AFTER_ERROR_SECONDS = 0.25
+AHEAD = (
+    "stream: revision {} is held and the control plane is behind it: all it sends is refused as replayed; "
+    "was its database restored, or our journal damaged?"
+)
 LONGEST_REST_SECONDS = 5.0  # so often there is a turn, whatever the looks say
 
 
@@ -84,6 +88,7 @@ class Agent:
         self._applier = Applier(settings, self._bell, clock, self._watch, ledger)
         for refusal in refused:
             self._hearing.refuse(refusal, clock.now())
+        self._refused_before = dict(self._reporter.counted)  # nobody said it in this run: the journal is spoilt
 
     def run(self) -> None:
         """Work until told to stop."""
@@ -159,7 +164,10 @@ class Agent:
         now = self._clock.now()
         early = self._desired.ended_early(self._keeper.at(now))
         gone = f"clock: {early} ended early by a clock set forward, and do not begin again here" if early else ""
-        return "; ".join(filter(None, (self._applier.trouble(), self._keyring.trouble, self._keeper.words(now), gone)))
+        old = AHEAD.format(self._desired.revision) if self._desired.overtaken else ""
+        return "; ".join(
+            filter(None, (self._applier.trouble(), self._keyring.trouble, self._keeper.words(now), gone, old))
+        )
 
     def _safely(self, work: Callable[[], object]) -> None:
         """A mistake of ours must not leave a window open: say it once and go on."""
@@ -276,7 +284,9 @@ class Agent:
         """For `--once`: somebody answered, and what they said could be believed."""
         from hms_svc.status_text import distrusted  # noqa: PLC0415 - `run` needs none of it
 
-        return self._source.answered and not distrusted(self._reporter.counted)
+        before = self._refused_before
+        refused = {reason: many for reason, many in self._reporter.counted.items() if many > before.get(reason, 0)}
+        return self._source.answered and not distrusted(refused)
 
     def _farewell(self) -> None:
         if self._hearing.changed(self._clock.now()):  # a delta came at the last wake

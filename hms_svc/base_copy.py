@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from hms_svc import conf_file
 from hms_svc.candidate import mapping
 from hms_svc.drift import remaining
-from hms_svc.journal import MODE, Imprint, Journal, imprint_of, imprint_record, overlay_of, understood
+from hms_svc.journal import MODE, Imprint, Journal, document_of, imprint_of, imprint_record, overlay_of, understood
 
 MOST_BYTES = 256 * 1024
 """What the lines may take before the file is written anew."""
@@ -41,11 +41,16 @@ class BaseCopy:
     """The file. OSError, with the file's name, when the disk does not take it."""
 
     def __init__(self, conf: str) -> None:
-        self.path = conf_file.beside(conf_file.resolved(conf), "hms-base")
+        self._conf = conf
         self._kept: Head | None = None  # what the first line is known to say
         self._bytes = 0
-        self._looked = False
+        self._there = ""  # where that was looked at
         self._unreadable = False  # and not yet kept aside
+
+    @property
+    def path(self) -> str:
+        """Where it is now: a link to conf.yml may be set elsewhere, and the directory it led to removed."""
+        return conf_file.beside(conf_file.resolved(self._conf), "hms-base")
 
     def keep(self, journal: Journal) -> None:
         """Before conf.yml becomes what the journal is about to write: the base is here, and what is made of it."""
@@ -62,7 +67,7 @@ class BaseCopy:
     def _append(self, line: str) -> bool:
         """Whether there was a file to add to."""
         try:
-            conf_file.append(self.path, line)
+            conf_file.append(self._there, line)
         except FileNotFoundError:
             return False
         self._bytes += len(line)
@@ -75,10 +80,10 @@ class BaseCopy:
             self._write(journal)
 
     def _look(self) -> None:
-        """What is there already, once; what cannot be read is written anew."""
-        if self._looked:
+        """What is there already, once for each place; what cannot be read is written anew."""
+        if (path := self.path) == self._there:
             return
-        self._looked = True
+        self._there, self._bytes, self._unreadable = path, 0, False
         try:
             copy = self.read()
         except (OSError, ValueError):
@@ -88,12 +93,12 @@ class BaseCopy:
 
     def _write(self, journal: Journal) -> None:
         if self._unreadable:
-            conf_file.set_aside(self.path, f"{self.path}.unreadable")
+            conf_file.set_aside(self._there, f"{self._there}.unreadable")
             self._unreadable = False
         base, origin, doubt = head = _head(journal)
         first = json.dumps({"format": 1, "base": base, "origin": origin, "doubt": doubt}) + "\n"
         lines = "".join(map(_line, journal.imprints))
-        conf_file.write_atomically(self.path, first + lines, MODE)
+        conf_file.write_atomically(self._there, first + lines, MODE)
         self._kept, self._bytes = head, len(lines)
 
     def read(self) -> Copy | None:
@@ -124,7 +129,8 @@ def _copy(head: bytes, *lines: bytes) -> Copy:
     record = json.loads(head)
     found = [imprint for line in lines if (imprint := _imprint(line))]
     whole = lines[-1:] == (b"",) and len(found) == len(lines) - 1
-    return Copy(str(record["base"]), str(record["origin"]), found, str(record.get("doubt", "")), whole)
+    base, origin = document_of(record["base"]), document_of(record["origin"])
+    return Copy(base, origin, found, str(record.get("doubt", "")), whole)
 
 
 def _imprint(line: bytes) -> Imprint | None:

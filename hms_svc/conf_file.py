@@ -100,12 +100,23 @@ def resolved(path: str) -> str:
     """What to replace instead of `path`: where that is a symlink, the file behind it.
 
     Links above it are the kernel's to follow; a whole resolution, of many system calls, is made only where it is one.
+    OSError where that cannot be seen: a rename would replace the link.
     """
     try:
         os.readlink(path)  # noqa: PTH115 - as above
-    except OSError:
-        return path
-    return os.path.realpath(path)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
+            return path
+        raise
+    return real(path)
+
+
+def real(path: str) -> str:
+    """A path without links, the last of it to be created perhaps; OSError where that cannot be seen."""
+    try:
+        return os.path.realpath(path, strict=True)
+    except FileNotFoundError:
+        return os.path.realpath(path)
 
 
 def write_atomically(path: str, text: str, mode: int = DEFAULT_MODE) -> None:
@@ -147,7 +158,7 @@ def append(path: str, line: str) -> None:
 def sweep(targets: Iterable[str]) -> None:
     """Remove the temp files an agent that was killed left beside these files."""
     for target in targets:
-        remove(temp_name(resolved(target)))
+        remove(temp_name(os.path.realpath(target)))
 
 
 def temp_name(target: str) -> str:
@@ -175,16 +186,17 @@ def write_temp(target: str, data: bytes, mode: int = DEFAULT_MODE) -> str:
     except OSError as error:
         raise _named(error, target) from None
     try:
-        _dress(fd, target, mode)
-        _write_all(fd, data)
-        os.fsync(fd)
+        try:
+            _dress(fd, target, mode)
+            _write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     except BaseException as error:
         remove(temp)
         if isinstance(error, OSError):
             raise _named(error, target) from None
         raise
-    finally:
-        os.close(fd)
     return temp
 
 
@@ -254,9 +266,12 @@ def hold(path: str) -> int:
 
 
 def let_go(fd: int) -> int:
-    """Close it, if it is one; -1, to be held instead."""
+    """Close it, if it is one; -1, to be held instead. It is closed even where the disk complains of what it held."""
     if fd >= 0:
-        os.close(fd)
+        try:
+            os.close(fd)
+        except OSError:
+            return -1
     return -1
 
 

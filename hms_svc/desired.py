@@ -14,6 +14,7 @@ from hms_svc.selector import parse_selector
 from hms_svc.wire import MAX_BYTES, Refused
 
 FRESH_SECONDS = 30.0
+LOWER_HEADS = 2
 
 
 class Desired:
@@ -30,6 +31,7 @@ class Desired:
         self._admitted: list[Patch] | None = None
         self.head = 0  # the highest revision anybody trusted spoke of
         self._heartbeat = 0.0
+        self._lower = 0  # how many heartbeats in a row spoke of an older revision than is held
         self._word = started  # silence is counted from here on
 
     def restore(self, revision: int, patches: dict[int, Patch], latches: Latches, *, complete: bool) -> None:
@@ -61,6 +63,14 @@ class Desired:
         """When `stale` comes true, if nothing is heard before; None when it has."""
         return None if self.stale(now) else self._word + FRESH_SECONDS
 
+    @property
+    def overtaken(self) -> bool:
+        """Whether the control plane's own head stays below what is held, so that all it says would be a replay.
+
+        One such heartbeat may have been on its way when the last delta came.
+        """
+        return self._lower >= LOWER_HEADS
+
     def word_age(self, now: float) -> float:
         """Seconds since the last signed word, or since listening began."""
         return max(0.0, now - self._word)
@@ -84,6 +94,7 @@ class Desired:
         self._heartbeat = beat.issued
         self._heard(beat.issued, now)
         self.head = max(self.head, beat.heads.get(self.service, 0))
+        self._lower = self._lower + 1 if beat.heads.get(self.service, self.revision) < self.revision else 0
 
     def _delta(self, delta: StreamMessage, now: float) -> bool:
         if delta.service != self.service:  # the channel is the tenant's; this one is for a neighbour

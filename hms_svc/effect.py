@@ -1,4 +1,4 @@
-"""The second half of an attempt: tell the process that its files changed, and see that it works with them.
+"""The last step of an attempt: see that the process works with its new files.
 
 What is written or signalled is not yet applied: only an answer of the process counts, or, without a probe, that it is
 still alive. A process that does not run is no failure, for it will start from the file on disk; it is waited for
@@ -7,15 +7,15 @@ without a deadline, and anything newer may take over meanwhile.
 
 from collections.abc import Generator, Iterator
 
-from hms_svc import command, probe
+from hms_svc import probe
 from hms_svc.conf_file import words
 from hms_svc.errand import Errand
 from hms_svc.job import Job, Pause, StageFailed
 from hms_svc.process import ProcessRefused, ProcessUnseen
+from hms_svc.reload import reload
 from hms_svc.render import gap_values
 from hms_svc.scarcity import scarce
 
-RELOAD_SECONDS = 10.0
 MATCHES_NEEDED = 2
 # nginx lets its old workers answer for another 100 ms beside the new ones: two lucky answers in a row prove nothing.
 HOLD_SECONDS = 0.1
@@ -32,95 +32,64 @@ PROBE_SECONDS = probe.COMMAND_SECONDS + 1.0
 NO_ANSWER = probe.Answer(False, False, f"no answer from the probe within {PROBE_SECONDS:g} s: is its name resolved?")
 
 
-def reload(job: Job) -> Iterator[Pause]:
-    """Tell the process, by command or signal; StageFailed when that is refused."""
-    job.reloaded = True
-    if job.settings.reload:
-        yield from _reload_by_command(job)
-    elif job.settings.reloads:
-        yield from _reload_by_signal(job)
+class _Proof:
+    """What the answers of one process come to, one after the other."""
 
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._good, self._since = 0, 0.0  # good answers without a break between them, and since when
+        self._reloaded = job.reloaded
+        self.told_at = job.clock.now()  # since then it has had reason and time to show what is new
+        self.pace = _pace(job)
 
-def _reload_by_command(job: Job) -> Iterator[Pause]:
-    argv = job.settings.reload
-    _remember(job)
-    errand = Errand(job.bell, lambda: command.run(argv, RELOAD_SECONDS))
-    yield errand
-    try:
-        result = errand.take()
-    except OSError as error:
-        raise StageFailed("reloaded", f"cannot run {argv[0]}: {words(error)}", surroundings=True) from None
-    if result.code != 0:
-        ended = "out of time" if result.code is None else f"exit {result.code}"
-        raise StageFailed("reloaded", result.words or f"{argv[0]}: {ended}")
+    def add(self, answer: probe.Answer, now: float) -> None:
+        """One more answer. Where the look itself met a process that had to be told, it has been told just now."""
+        if self._job.reloaded and not self._reloaded:
+            self.told(now)
+        good = answer.matches and _acted(self._job, now - self.told_at)
+        self._good = self._good + 1 if good else 0
+        self._since = now if self._good <= 1 else self._since
 
+    def told(self, now: float) -> None:
+        """The process was told now."""
+        self.told_at, self._reloaded = now, self._job.reloaded
 
-def _remember(job: Job) -> None:
-    """How the process looks before the command. What cannot be found is the command's business."""
-    try:
-        job.served.tell()
-    except ProcessRefused:
-        return
+    def complete(self, now: float) -> bool:
+        """Whether good answers came for long enough."""
+        return self._good >= MATCHES_NEEDED and now - self._since >= _hold(self._job)
 
-
-def _reload_by_signal(job: Job) -> Iterator[Pause]:
-    """Signal the process. One that does not run is no failure: it will start from the file on disk.
-
-    Nor is one that must not be signalled yet: a pid file of the last run may name anybody until it is written anew.
-    Where that lasts, the files are right and nobody can be told: no patch is to blame.
-    """
-    until = job.clock.now() + job.settings.confirm_timeout
-    while refusal := _refusal(job):
-        if job.clock.now() > until:
-            raise StageFailed("reloaded", refusal, surroundings=True)
-        yield job.clock.now() + ALIVE_PACE_SECONDS
-
-
-def _refusal(job: Job) -> str:
-    """Signal it; why not, or "" when that is done, or nobody is there to be told."""
-    try:
-        job.reloaded = job.served.tell()
-    except ProcessRefused as refusal:
-        return str(refusal)
-    return ""
-
-
-class _Streak:
-    """Good answers without a break between them."""
-
-    def __init__(self) -> None:
-        self._count, self._since = 0, 0.0
-
-    def add(self, now: float, *, good: bool) -> None:
-        self._count = self._count + 1 if good else 0
-        self._since = now if self._count <= 1 else self._since
-
-    def lasts(self, now: float, hold: float) -> bool:
-        return self._count >= MATCHES_NEEDED and now - self._since >= hold
+    def bide(self, answer: probe.Answer, now: float) -> None:
+        """See whether anybody is there to answer. Who does not run is waited for: ever more seldom, and for good."""
+        job = self._job
+        waited = job.patient
+        job.patient = not answer.answered and (job.served.absent or not job.fresh)
+        if job.patient or waited:
+            self.told_at = now
+        self.pace = min(self.pace * 2, PATIENT_PACE_SECONDS) if job.patient else _pace(job)
 
 
 def confirm(job: Job) -> Iterator[Pause]:
     """Look until the process shows the new configuration without a break, or the deadline passes."""
-    asked, streak, pace = _question(job), _Streak(), _pace(job)
-    told_at = job.clock.now()
+    asked, proof = _question(job), _Proof(job)
     while True:
-        told, looked_at = job.reloaded, job.clock.now()
+        began = job.clock.now()
         answer = yield from _look(job, asked)
         now = job.clock.now()
-        told_at = now if job.reloaded and not told else told_at
-        streak.add(now, good=answer.matches and _acted(job, now - told_at))
-        if streak.lasts(now, _hold(job)):
+        proof.add(answer, now)
+        if proof.complete(now):
             return
-        was_patient, job.patient = job.patient, not answer.answered and (job.served.absent or not job.fresh)
-        if answer.answered and not answer.matches and job.served.untold and not job.reloaded:
+        proof.bide(answer, now)
+        if _untold(job, answer):
             yield from reload(job)
-            told_at = job.clock.now()
-        if job.patient or was_patient:
-            told_at = now
-        elif not answer.matches and looked_at - told_at > job.settings.confirm_timeout:  # not before a stop of ours
+            proof.told(job.clock.now())
+        elif not answer.matches and began - proof.told_at > job.settings.confirm_timeout:  # not before a stop of ours
             raise StageFailed("effective", _complaint(job, answer), surroundings=answer.scarce or job.served.unreached)
-        pace = min(pace * 2, PATIENT_PACE_SECONDS) if job.patient else _pace(job)
-        yield job.clock.now() + pace
+        yield job.clock.now() + proof.pace
+
+
+def _untold(job: Job, answer: probe.Answer) -> bool:
+    """Whether nobody was told, for the files were as wanted, and the process shows that it does not know them."""
+    return answer.answered and not answer.matches and job.served.untold and not job.reloaded
 
 
 def _acted(job: Job, waited: float) -> bool:

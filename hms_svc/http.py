@@ -117,6 +117,13 @@ class _Incoming:
 
 
 def _read(incoming: _Incoming, limit: int) -> Response:
+    status, headers = _head(incoming)
+    while status < 200:  # 100 Continue, 103 Early Hints: the answer is still to come
+        status, headers = _head(incoming)
+    return Response(status, headers, _body(incoming, headers, limit))
+
+
+def _head(incoming: _Incoming) -> tuple[int, dict[str, str]]:
     first, *lines = incoming.until(b"\r\n\r\n", HEAD_BYTES).decode("latin-1").split("\r\n")
     protocol, _, rest = first.partition(" ")
     if not protocol.startswith("HTTP/1") or not rest[:3].isdecimal():
@@ -125,7 +132,7 @@ def _read(incoming: _Incoming, limit: int) -> Response:
     for line in lines:
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    return Response(int(rest[:3]), headers, _body(incoming, headers, limit))
+    return int(rest[:3]), headers
 
 
 def _body(incoming: _Incoming, headers: Mapping[str, str], limit: int) -> bytes:

@@ -1,6 +1,6 @@
 """One attempt under way: what it is to make real, what it may use, and how far it came.
 
-What of it outlives the agent is an `attempt`.
+`transaction` has its steps, `runner` takes them. What of it outlives the agent is an `attempt`.
 """
 
 from collections.abc import Callable, Generator
@@ -28,7 +28,7 @@ class StageFailed(Exception):
 class Job:
     """One attempt: what to make real, what it may use, and how far it came."""
 
-    steps: Generator[Pause, None, None]  # `apply` of this very job, set by whoever starts it
+    steps: Generator[Pause, None, None]  # `apply` of this very job, set by the runner
 
     def __init__(self, settings: Settings, bell: Bell, clock: Clock, candidate: Candidate) -> None:
         self.settings = settings
@@ -51,6 +51,7 @@ class Job:
         self.patient = False  # waiting for a process that does not run; anything newer may take over
         self.fallback = False  # not what should be, but what worked before
         self.reloaded = False
+        self.failure: Failure | None = None  # how it ended, unless it succeeded
         self.served = Served(settings)
 
 

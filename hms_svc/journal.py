@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hms_svc import conf_file
 from hms_svc.attempt import Attempt, Trial, read_attempt, read_trial
-from hms_svc.candidate import Candidate
+from hms_svc.candidate import Candidate, mapping
 from hms_svc.latches import Latches
 from hms_svc.merge import compose, packed, unpacked
 from hms_svc.messages import Patch, entry, read_entry
@@ -175,8 +175,8 @@ class JournalFile:
         if record["format"] != FORMAT:
             raise ValueError(f"unknown journal format {record['format']!r}")
         journal = Journal()
-        journal.base = None if record["base"] is None else _text(record["base"])
-        journal.origin = _text(record["origin"])
+        journal.base = None if record["base"] is None else document_of(record["base"])
+        journal.origin = document_of(record["origin"])
         journal.written, journal.writing = imprint_of(record["written"]), imprint_of(record["writing"])
         journal.active = tuple(int(patch_id) for patch_id in record["active"])
         journal.effective_sha = str(record["effective_sha"])
@@ -276,6 +276,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("want text")
     return value
+
+
+def document_of(value: object) -> str:
+    """A conf.yml's text from a file of ours; ValueError where it is none."""
+    text = _text(value)
+    mapping(text)
+    return text
 
 
 def overlay_of(imprints: Iterable[Imprint]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Ledger:
         self._in_files = journal.in_files  # may be in the files now
         self._inherited = journal.trial  # new patches a run of the agent before this one came to no end with
         self._tried = False
+        self._shown = ""  # the fingerprint of the files in effect before the intent
         self._told: dict[tuple[int, str], str] = {}  # stages of patches and the words, since anything was effective
         self.attempts: dict[str, int] = {}  # how many came to which end
 
@@ -106,6 +107,7 @@ class Ledger:
         """
         journal = self.journal
         only_ends = self._in_files.issuperset(candidate.ids) and self.ends(candidate.ids)
+        self._shown = journal.effective_sha
         journal.writing, journal.effective_sha = Imprint.of(candidate), ""
         self._reach("CHECKED")
         try:
@@ -115,6 +117,11 @@ class Ledger:
             if not only_ends:
                 raise
             self._disk.complain(error)
+
+    def called_off(self) -> None:
+        """The files are as before the intent: whatever else they hold is nothing of ours."""
+        self.journal.writing, self.journal.effective_sha = None, self._shown
+        self._disk.fall_behind()
 
     def written(self, candidate: Candidate, unsynced: dict[str, OSError], now: float) -> None:
         """The files have changed; `unsynced` are directories that may yet forget it."""

@@ -215,6 +215,8 @@ def _check_scalar(value: Any) -> None:
 
 def _check_key(key: str) -> None:
     key.encode()
+    if "\0" in key:
+        raise ValueError("a key holds no NUL")
     if len(key) > MAX_KEY_CHARS:
         raise ValueError(f"a key is at most {MAX_KEY_CHARS} characters")
 

@@ -14,6 +14,7 @@ from hms_svc.journal import Imprint
 
 MOST_BYTES = 16 * 1024 * 1024
 HELD_SECONDS = 0.5
+UNREAD = (-1, -1)
 
 Looks: TypeAlias = tuple[int, int]
 
@@ -48,6 +49,10 @@ class OldFile:
         let_go(self._before)
         self._before, self._fd = self._fd, -1
         self._let_go()
+
+    def unread(self) -> None:
+        """Nobody has read what it holds: that counts as written after."""
+        self._was = UNREAD
 
     def placed(self) -> None:
         """Our file has its name now."""

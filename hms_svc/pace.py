@@ -7,6 +7,7 @@ is told, only `ENDING_SPACING_SECONDS` apart. Somebody who is just writing the f
 SPACING_SECONDS = 0.25
 ENDING_SPACING_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 0.3
+MOST_RENEWALS = 8
 RESUME_SECONDS = 0.05  # half of what `watch` takes for standing still
 
 
@@ -19,6 +20,7 @@ class Pace:
         self._told_at = float("-inf")  # the last change the process was told of
         self._waiting_since: float | None = None  # somebody else is writing the files
         self._resume_at = 0.0
+        self._renewed = 0  # how often in this attempt the wait for a writer began anew
 
     def mind(self, *, late: bool, now: float) -> None:
         """Remember since when patches that have ended, or failed, are in the files."""
@@ -34,9 +36,18 @@ class Pace:
         self._resume_at = now + RESUME_SECONDS
         return now - self._waiting_since <= LONGEST_WAIT_SECONDS
 
+    def called_off(self) -> None:
+        """The attempt that began changed nothing: it does not keep the next one waiting."""
+        self.started = float("-inf")
+
+    def taken_in(self) -> None:
+        """What somebody wrote is in the base: whoever writes next is waited for anew. No ending waits for that."""
+        if self.late_since is None and self._renewed < MOST_RENEWALS:
+            self._waiting_since, self._renewed = None, self._renewed + 1
+
     def came_to_an_end(self) -> None:
         """The attempt did: whoever writes from now on is waited for anew."""
-        self._waiting_since = None
+        self._waiting_since, self._renewed = None, 0
 
     def told(self, now: float) -> None:
         """The files changed, and the process is told."""

@@ -14,7 +14,7 @@ from hms_svc.base_copy import BaseCopy, Copy, made_of
 from hms_svc.candidate import Candidate, mapping
 from hms_svc.conf_file import peek, sha, words
 from hms_svc.drift import changes
-from hms_svc.journal import Imprint, Journal, imprint_of, understood
+from hms_svc.journal import Imprint, Journal, document_of, imprint_of, understood
 from hms_svc.log import emit
 from hms_svc.merge import merge, same
 
@@ -108,11 +108,10 @@ def remains(text: str) -> Copy | None:
 
 def _remains(text: str) -> Copy:
     fields = _fields(text)
-    base = str(next(fields))
-    mapping(base)
+    base = document_of(next(fields))
     try:
         origin, *made = fields
-        return Copy(base, str(origin), [imprint for one in made if (imprint := imprint_of(one))])
+        return Copy(base, document_of(origin), [imprint for one in made if (imprint := imprint_of(one))])
     except ValueError:
         return Copy(base, base, [], whole=False)
 
@@ -131,7 +130,7 @@ def _prove(journal: Journal, proven: list[Candidate], text: str | None) -> bool:
 
     It may be older than the last edit, and conf.yml may hold patches that did not prove themselves yet.
     """
-    bare = next((good for good in proven if not good.ids), None)
+    bare = next((good for good in proven if not good.ids and _made(good.conf, Imprint.of(good), good.conf)), None)
     if bare is None:
         return False
     base = bare.conf

@@ -107,7 +107,7 @@ class Safekeeping:
             self._beside.follow(self._journal)
             self.save()
         except OSError as error:
-            self._save_at = now + RETRY_SECONDS
+            self.behind, self._save_at = True, now + RETRY_SECONDS
             self.complain(error)
 
     def _seen_long_ago(self) -> bool:

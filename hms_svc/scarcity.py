@@ -7,8 +7,8 @@ files to write, a process to look for and to signal, a command to run. They are 
 import errno
 import os
 
-# The file that is replaced stays held meanwhile; a command takes a pipe and a handle on its process.
-RESERVE = 5
+# Files that are replaced stay held meanwhile, three at most; a command takes a pipe and a handle on its process.
+RESERVE = 7
 # What a start takes besides: sockets, a pipe, modules to read.
 START = 8
 AMPLE = 256  # an agent never has as many, so with such a limit there is nothing to count

@@ -14,6 +14,7 @@ from hms_svc.conf_file import (
     directory_of,
     put_in_place,
     read_raw,
+    real,
     remove,
     resolved,
     sync_directory,
@@ -30,7 +31,8 @@ class Staged:
         self.unsynced: dict[str, OSError] = {}  # directories that hold the new files but would not make them last
         try:
             for target, text in texts.items():
-                self.temps[target] = write_temp(resolved(target), text.encode())
+                # By its real name: a check may look at it long after a link above it was set elsewhere.
+                self.temps[target] = write_temp(real(target), text.encode())
         except BaseException:
             self._remove()
             raise

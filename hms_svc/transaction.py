@@ -8,9 +8,10 @@ configuration. Closing it abandons the attempt and removes its temp files.
 from collections.abc import Generator, Iterator, Mapping
 
 from hms_svc.conf_file import read_text, words
-from hms_svc.effect import confirm, reload
+from hms_svc.effect import confirm
 from hms_svc.job import Job, Pause, StageFailed
 from hms_svc.log import emit
+from hms_svc.reload import reload
 from hms_svc.staging import Staged
 from hms_svc.verdict import doubt, refusal
 

@@ -89,9 +89,15 @@ class Watch:
         return sight
 
     def disturbed(self) -> bool:
-        """Whether somebody wrote since the last look. From here to `mark` the file is held, to see who writes last."""
+        """Whether somebody wrote since the last look. From here to `mark` the file is held, to see who writes last.
+
+        Should it be replaced all the same, for nobody can be waited for any longer, it is read after that.
+        """
         self._old.open(self._journal.written)
-        return self._glances() != self._seen
+        wrote = self._glances() != self._seen
+        if wrote:
+            self._old.unread()
+        return wrote
 
     def _as_effective(self) -> bool:
         """Whether the files say what is in effect: somebody touched them, or saved them as they were."""
@@ -143,9 +149,12 @@ class Watch:
         if self._old.moving(now, STEADY_SECONDS):
             self.next_look = now + STEADY_SECONDS
             return "moving"
-        edited, made = self._old.take(), self._old.made
+        edited, made, base = self._old.take(), self._old.made, self._journal.base or ""
         try:
-            self._adopt(self._journal.base or "", [made] if made else [], _text(edited), now)
+            text = _text(edited)
+            if text == base or (made and made.sha == conf_file.sha(text)):  # somebody only touched it
+                return "same"
+            self._adopt(base, [made] if made else [], text, now)
         except ValueError as error:
             self._reject(str(error), self._stored(edited) if edited else "", now)
         self._adopted = self._differences()

@@ -71,5 +71,5 @@ class Bench:
     @property
     def busy(self) -> bool:
         """Whether something waits for a command or a probe, which take real time."""
-        pauses: list[Any] = [self.applier._pause, self.applier._bake._pause]
+        pauses: list[Any] = [self.applier._runner.pause, self.applier._bake._pause]
         return any(isinstance(pause, Errand) and not pause.done for pause in pauses)

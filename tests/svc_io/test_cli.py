@@ -1,5 +1,6 @@
 """The command line: it teaches, it names what is wrong, and its exit codes mean something."""
 
+import json
 import os
 import re
 import signal
@@ -123,6 +124,18 @@ def test_once_that_may_believe_nobody_fails(agent: Agent, control: Control) -> N
     result = agent.run("run", "--once")
     assert result.returncode == 1
     assert "what was heard was refused (wrong_signature): is HMS_TRUST this control plane's?" in result.stdout
+
+
+def test_once_works_where_only_the_journal_is_spoilt_and_the_snapshot_is_not(agent: Agent, control: Control) -> None:
+    control.put(1, {"rate_limit_rps": 200})
+    assert agent.run("run", "--once").returncode == 0
+    journal = agent.directory / "state" / "journal.json"
+    record = json.loads(journal.read_text())
+    record["patches"][0]["decision"]["payload"] = "AAAA"
+    journal.write_text(json.dumps(record))
+    result = agent.run("run", "--once")
+    assert (result.returncode, '"event": "refused"' in result.stderr) == (0, True)
+    assert "rate_limit_rps: 200" in agent.conf.read_text()
 
 
 def test_once_without_anybody_to_ask_fails(agent: Agent) -> None:

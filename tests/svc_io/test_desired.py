@@ -87,6 +87,17 @@ def test_heartbeats(desired: Desired) -> None:
     assert desired.head == 7
 
 
+def test_a_control_plane_that_stays_behind_what_is_held_is_noticed(desired: Desired) -> None:
+    seen = []
+    for issued, head in enumerate((5, 4, 5, 4, 3, 6)):
+        desired.hear(Heartbeat("IACB", NOW + issued, {"API": head}), NOW)
+        seen.append(desired.overtaken)
+    assert seen == [False, False, False, False, True, False]
+    for issued in (10, 11):
+        desired.hear(Heartbeat("IACB", NOW + issued, {}), NOW)
+    assert not desired.overtaken
+
+
 def test_a_heartbeat_of_a_clock_that_was_wrong_does_not_outlive_it(desired: Desired) -> None:
     """Our own time went along with it and has come back since: `now` is the judged time."""
     desired.hear(Heartbeat("IACB", NOW + 3600, {}), NOW + 3600)

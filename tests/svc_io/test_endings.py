@@ -54,7 +54,7 @@ class Windows:
             self.bench.hands.forward(time.monotonic() - began)
             return
         deadline = time.monotonic() + 0.02
-        pauses = self.bench.applier._pause, self.bench.applier._before
+        pauses = self.bench.applier._runner.pause, self.bench.applier._runner.before
         while any(isinstance(pause, Errand) and not pause.done for pause in pauses) and time.monotonic() < deadline:
             time.sleep(0.0005)
         self.bench.hands.forward(0.005)
@@ -168,6 +168,19 @@ def test_a_disk_that_refuses_is_asked_each_second_while_something_ended_is_in_th
         assert "No space left" in bench.applier.trouble()
     assert bench.pass_time([], 1.2) == "a: 1\n"
     assert bench.applier.trouble() == ""
+
+
+def test_what_is_new_waits_for_the_disk_and_what_ended_does_not(
+    configure: Configure, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing new may be in the files that the journal does not know of; without what ended they need no intent."""
+    bench = Bench(configure(), hands)
+    bench.settle(5)
+    with monkeypatch.context() as broken:
+        broken.setattr("hms_svc.journal.JournalFile.save", full)
+        assert bench.settle(7, seconds=1) == "a: 1\n"
+        assert bench.applier.failures() == {}
+    assert bench.settle(7) == "a: 7\n"
 
 
 def full(*_: object) -> None:

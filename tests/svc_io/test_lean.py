@@ -156,7 +156,8 @@ def test_the_process_is_told_before_replaced_files_are_deleted_and_ours_is_read_
     renames = [at for at, line in enumerate(before_the_signal) if " rename(" in line]
     for at in renames:
         replaced = before_the_signal[at].split('"')[3]
-        held = {line.rpartition(" = ")[2] for line in before_the_signal[:at] if f'"{replaced}"' in line and "open" in line}
+        opened = [line for line in before_the_signal[:at] if f'"{replaced}"' in line and "open" in line]
+        held = {line.rpartition(" = ")[2] for line in opened}
         closed = {line.partition("close(")[2].partition(")")[0] for line in before_the_signal[at:] if " close(" in line}
         assert held - closed, f"the rename over {replaced} deletes a file"
     assert not [line for line in before_the_signal if " close(" in line and "(deleted)" in line]

@@ -18,11 +18,15 @@ import yaml
 
 from hms_svc import conf_file
 from hms_svc.agent import Agent
+from hms_svc.base_copy import BaseCopy
+from hms_svc.candidate import Candidate
 from hms_svc.clock import Clock
 from hms_svc.errand import Bell
-from hms_svc.journal import Imprint
+from hms_svc.journal import Imprint, Journal
 from hms_svc.keyring import open_keyring
+from hms_svc.ledger import Ledger
 from hms_svc.old_file import OldFile
+from hms_svc.pace import Pace
 from hms_svc.rejected import KEPT, NAME
 
 from .rig import CONF
@@ -432,6 +436,47 @@ def test_a_config_maps_swap_is_an_edit_and_its_links_stay(desk: Desk) -> None:
     assert desk.conf.read_text() == AFTER
 
 
+def test_after_a_config_maps_old_directory_is_gone_patches_come_go_and_survive_a_lost_journal(desk: Desk) -> None:
+    desk.conf.unlink()
+    config_map(desk.directory, "..2026_1", CONF)
+    desk.conf.symlink_to("..data/conf.yml")
+    desk.settle()
+    config_map(desk.directory, "..2026_2", AFTER)
+    shutil.rmtree(desk.directory / "..2026_1")
+    desk.settle()
+    assert desk.conf.read_text() == MINE
+    desk.put(2, {"upstream": {"timeout_ms": 7}})
+    desk.settle()
+    assert (desk.trouble, "timeout_ms: 7" in desk.conf.read_text()) == ("", True)
+    assert (desk.directory / "..2026_2" / ".conf.yml.hms-base").exists()
+    desk.stop()
+    (Path(desk.settings.state) / "journal.json").unlink()
+    desk.start()
+    desk.end(1, 2)
+    desk.settle()
+    assert desk.conf.read_text() == AFTER
+
+
+def test_the_copy_of_the_base_in_a_directory_that_comes_back_is_not_taken_for_ours(tmp_path: Path) -> None:
+    conf = tmp_path / "conf.yml"
+    config_map(tmp_path, "..2026_1", CONF)
+    conf.symlink_to("..data/conf.yml")
+    beside, journal = BaseCopy(str(conf)), Journal()
+    for base, name in (("a: 1\n", ""), ("a: 2\n", "..2026_2"), ("a: 3\n", "..2026_1")):
+        if name == "..2026_2":
+            config_map(tmp_path, name, AFTER)
+        elif name:
+            (tmp_path / "..data").unlink()
+            (tmp_path / "..data").symlink_to(name)
+        journal.base = journal.origin = base
+        for change in (8, 9):
+            journal.writing = Imprint(f"sha of {base}{change}", {"a": change}, (1,))
+            beside.keep(journal)
+        copy = beside.read()
+        assert copy
+        assert (copy.base, [imprint.overlay for imprint in copy.imprints]) == (base, [{"a": 8}, {"a": 9}])
+
+
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
     """Root may write everywhere; somebody else may not."""
@@ -510,6 +555,90 @@ def test_an_edit_between_our_last_look_and_our_rename_is_not_lost(desk: Desk, mo
     desk.settle()
     assert desk.conf.read_text() == AFTER
     assert desk.drift == ["upstream.timeout_ms"]
+
+
+def edited_before_the_intent(desk: Desk, monkeypatch: pytest.MonkeyPatch, save: Callable[[str], object]) -> list[int]:
+    """Have somebody save an edit just as an attempt is about to write down what it will do; empty once that was so."""
+    intend, left = Ledger.intend, [1]
+
+    def late(ledger: Ledger, candidate: Candidate) -> None:
+        if left:
+            left.pop()
+            save(desk.conf.read_text().replace("300", "350"))
+        intend(ledger, candidate)
+
+    monkeypatch.setattr(Ledger, "intend", late)
+    return left
+
+
+def renamed_over(desk: Desk) -> Callable[[str], object]:
+    other = desk.directory / "4913"
+    return lambda text: (other.write_text(text), other.rename(desk.conf))
+
+
+@pytest.mark.parametrize("way", [lambda desk: desk.conf.write_text, renamed_over], ids=["in place", "by rename"])
+def test_an_edit_just_before_a_patch_is_written_is_never_out_of_the_file(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, way: Callable[[Desk], Callable[[str], object]]
+) -> None:
+    left = edited_before_the_intent(desk, monkeypatch, way(desk))
+    seen = []
+    desk.put(2, {"added": 1})
+    desk.settle(each=lambda: seen.append((bool(left), "350" in desk.conf.read_text())))
+    assert set(seen) == {(True, False), (False, True)}
+    assert desk.conf.read_text() == f"{MINE}added: 1\n"
+    desk.end(1, 2)
+    desk.settle()
+    assert desk.conf.read_text() == AFTER
+
+
+@pytest.mark.parametrize("way", [lambda desk: desk.conf.write_text, renamed_over], ids=["in place", "by rename"])
+def test_an_edit_that_there_was_no_time_to_read_joins_after_our_rename(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, way: Callable[[Desk], Callable[[str], object]]
+) -> None:
+    left = edited_before_the_intent(desk, monkeypatch, way(desk))
+    monkeypatch.setattr(Pace, "may_wait", lambda *_: False)
+    desk.put(2, {"added": 1})
+    desk.settle()
+    assert not left
+    assert desk.conf.read_text() == f"{MINE}added: 1\n"
+    assert desk.drift == ["upstream.timeout_ms"]
+    desk.end(1, 2)
+    desk.settle()
+    assert desk.conf.read_text() == AFTER
+
+
+def test_a_file_that_was_only_touched_in_that_moment_is_no_edit(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    left = edited_before_the_intent(desk, monkeypatch, lambda _: desk.conf.touch())
+    monkeypatch.setattr(Pace, "may_wait", lambda *_: False)
+    capfd.readouterr()
+    desk.put(2, {"added": 1})
+    desk.settle()
+    assert not left
+    assert desk.conf.read_text() == f"{CHANGED}added: 1\n"
+    assert '"event": "drift"' not in "".join(capfd.readouterr())
+
+
+def test_an_edit_of_a_key_while_a_patch_for_it_is_checked_is_a_persons_value(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.end(1)
+    desk.settle()
+    other = desk.directory / "4913"
+
+    def save(_: str) -> None:
+        other.write_text(CONF.replace("50 ", "70 "))
+        other.rename(desk.conf)
+
+    left = edited_before_the_intent(desk, monkeypatch, save)
+    desk.put(2, {"rate_limit_rps": 200})
+    desk.settle()
+    assert not left
+    assert desk.conf.read_text() == CHANGED
+    desk.end(2)
+    desk.settle()
+    assert desk.conf.read_text() == CONF.replace("50 ", "70 ")
 
 
 def test_an_unreadable_edit_in_that_moment_is_kept_aside(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

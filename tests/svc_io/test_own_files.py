@@ -15,14 +15,16 @@ import pytest
 
 from hms_svc.attempt import Attempt, Trial
 from hms_svc.base_copy import BaseCopy
-from hms_svc.candidate import Candidate
+from hms_svc.candidate import Candidate, mapping
 from hms_svc.course import Course
 from hms_svc.journal import Imprint, Journal, JournalFile
 from hms_svc.ledger import Ledger
 from hms_svc.recovery import recover
+from hms_svc.rejected import Rejected
 from hms_svc.report import Reporter
 from hms_svc.timekeeper import Seen, Timekeeper
 from hms_svc.trust import Trust
+from hms_svc.watch import Watch
 from hms_svc.wire import Pins, rfc3339
 from tests.svc.makers import TRUST
 
@@ -143,6 +145,29 @@ def test_any_copy_of_the_base_is_taken_up_or_doubted(store: JournalFile, conf: P
         take_up(store, conf)
 
     each(lines[0], path, again)
+
+
+@pytest.mark.parametrize("field", ["base", "origin"])
+@pytest.mark.parametrize("text", ["- a\n", "a: [\n", "rate_limit_rpsz 50\nb: 1\n", "\ta: 1\n"])
+@pytest.mark.parametrize("lost", [False, True], ids=["journal", "copy"])
+def test_a_base_that_is_no_document_is_found_again_or_doubted(  # noqa: PLR0913 - fixtures, and a table
+    store: JournalFile, conf: Path, tmp_path: Path, field: str, text: str, *, lost: bool
+) -> None:
+    """One flipped bit is enough; no start may end for it."""
+    journal = full(conf)
+    BaseCopy(str(conf)).keep(journal)
+    store.save(journal)
+    path = tmp_path / (".conf.yml.hms-base" if lost else "journal.json")
+    head, *lines = path.read_text().split("\n")
+    path.write_text("\n".join([json.dumps(json.loads(head) | {field: text}), *lines]))
+    if lost:
+        (tmp_path / "journal.json").unlink()
+    found = take_up(store, conf)
+    watch = Watch(str(conf), (), found, Rejected(str(tmp_path)))
+    watch.look(1.0)
+    assert mapping(found.base or "") is not None
+    if not lost:
+        assert (found.base, found.origin) == (journal.base, journal.origin)
 
 
 @pytest.mark.timeout(900)

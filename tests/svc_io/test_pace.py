@@ -1,6 +1,13 @@
 """When an attempt may start: pure, so every story is a few lines."""
 
-from hms_svc.pace import ENDING_SPACING_SECONDS, LONGEST_WAIT_SECONDS, SPACING_SECONDS, Pace
+from hms_svc.pace import (
+    ENDING_SPACING_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    MOST_RENEWALS,
+    RESUME_SECONDS,
+    SPACING_SECONDS,
+    Pace,
+)
 
 
 def test_the_first_attempt_waits_for_nothing() -> None:
@@ -42,3 +49,33 @@ def test_a_writer_is_waited_for_in_steps_and_not_for_long() -> None:
     assert not pace.may_wait(10.01 + LONGEST_WAIT_SECONDS)
     pace.came_to_an_end()
     assert pace.may_wait(20.0)
+
+
+def test_an_attempt_that_was_called_off_keeps_nobody_waiting_but_for_the_writer() -> None:
+    pace = Pace()
+    pace.started = 100.0
+    assert pace.may_wait(100.0)
+    pace.called_off()
+    assert pace.earliest() == 100.0 + RESUME_SECONDS
+
+
+def test_who_writes_after_an_edit_was_taken_in_is_waited_for_anew_but_not_for_ever() -> None:
+    pace = Pace()
+    times = [10.0 + step * 2 * LONGEST_WAIT_SECONDS for step in range(MOST_RENEWALS + 2)]
+    waited = []
+    for now in times:
+        waited.append(pace.may_wait(now))
+        pace.taken_in()
+    assert waited == [True] * (MOST_RENEWALS + 1) + [False]
+    pace.came_to_an_end()
+    assert pace.may_wait(100.0)
+    pace.taken_in()
+    assert pace.may_wait(101.0)
+
+
+def test_an_ending_waits_for_one_writer_only() -> None:
+    pace = Pace()
+    pace.mind(late=True, now=10.0)
+    assert pace.may_wait(10.0)
+    pace.taken_in()
+    assert not pace.may_wait(10.01 + LONGEST_WAIT_SECONDS)

@@ -193,6 +193,7 @@ def serve() -> Iterator[Serve]:
     "answer",
     [
         b"HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 5\r\n\r\nhello extra",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nX-A: 9\r\n\r\nHTTP/1.1 200 OK\r\nX-A: 1\r\n\r\nhello",
         b"HTTP/1.0 200 OK\r\nx-a: 1\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;q\r\nllo\r\n0\r\n\r\n",
     ],

@@ -168,6 +168,18 @@ def test_a_heartbeat_counts_once(agent: Agent, control: Control, acks: Acks) -> 
     until(lambda: acks.last().get("refused") == {"replayed": 2}, "both replays refused")
 
 
+def test_a_control_plane_behind_what_is_held_is_told_in_the_report(agent: Agent, control: Control, acks: Acks) -> None:
+    for limit in (200, 300):
+        control.put(1, {"rate_limit_rps": limit})
+    agent.start()
+    acks.wait_active(1)
+    control.revision = 1  # as after its database was restored
+    for _ in range(2):
+        control.send(control.heartbeat())
+    until(lambda: "revision 2 is held and the control plane is behind it" in str(acks.last()["trouble"]), "the trouble")
+    assert acks.last()["active"] == [1]
+
+
 def test_a_snapshot_of_another_service_is_refused(agent: Agent, control: Control) -> None:
     payload = snapshot_payload(TENANT, "BILLING", 3, time.time(), [])
     control.keep(signed(payload, control.mgt))

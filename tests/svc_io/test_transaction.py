@@ -1,23 +1,27 @@
 """The transaction alone, step by step, with a clock moved by hand and a process that is a shell command."""
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from hms_svc.candidate import Candidate, make
 from hms_svc.course import Failure
+from hms_svc.effect import _Proof
 from hms_svc.errand import Bell, Errand
-from hms_svc.job import Job, StageFailed
+from hms_svc.job import Job, Pause, StageFailed
 from hms_svc.journal import Imprint, Journal
+from hms_svc.probe import Answer
 from hms_svc.report import State
 from hms_svc.settings import Settings
 from hms_svc.transaction import apply
 
 from .bench import Bench
 from .makers import Hands, patch
-from .rig import until
+from .rig import free_port, until
 
 
 def job_of(settings: Settings, hands: Hands, *ids: int) -> Job:
@@ -28,13 +32,9 @@ def job_of(settings: Settings, hands: Hands, *ids: int) -> Job:
 
 
 def drive(job: Job, hands: Hands) -> Failure | None:
-    """Run a job to its end; errands take real time, instants are reached at once."""
+    """Run a job to its end."""
     try:
-        for pause in apply(job):
-            if isinstance(pause, Errand):
-                until(lambda done=pause: done.done, "the errand")  # type: ignore[misc]
-            else:
-                hands.at = max(hands.at, pause)
+        go_on(apply(job), hands, lambda: False)
     except StageFailed as failed:
         return failed.failure
     return None
@@ -110,6 +110,69 @@ def test_no_answer_before_the_deadline_is_a_failure(configure: Callable[..., Set
     assert failure is not None
     assert failure.stage == "effective"
     assert 10 < hands.at - since < 11
+
+
+def test_a_process_that_comes_late_and_is_told_then_has_all_its_time_after_that(
+    configure: Callable[..., Settings], hands: Hands
+) -> None:
+    """The command by which it is told may take longer than the deadline."""
+    shown = ["0"]
+
+    class Shown(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("X-A", shown[0])
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    port = free_port()
+    probe = {"HMS_PROBE_URL": f"http://127.0.0.1:{port}/", "HMS_PROBE_HEADER": "X-A: {{a}}"}
+    job = job_of(configure(**probe, HMS_RELOAD="true", HMS_CONFIRM_TIMEOUT="3"), hands)
+    pauses = apply(job)
+    go_on(pauses, hands, lambda: job.patient)
+    with HTTPServer(("127.0.0.1", port), Shown) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        go_on(pauses, hands, lambda: job.reloaded)
+        hands.forward(5)
+        since = hands.at
+        go_on(pauses, hands, lambda: hands.at > since + 2)
+        shown[0] = "1"
+        go_on(pauses, hands, lambda: False)
+        server.shutdown()
+    assert hands.at < since + 3
+
+
+def test_the_deadline_counts_from_when_the_process_was_there_and_knew(
+    configure: Callable[..., Settings], hands: Hands
+) -> None:
+    job = job_of(configure(), hands, 5)
+    proof, silence = _Proof(job), Answer(False, True, "")
+    job.reloaded = True  # by the look that found it
+    proof.add(silence, hands.at + 5)
+    proof.add(silence, hands.at + 6)
+    proof.bide(silence, hands.at + 6)
+    assert proof.told_at == hands.at + 5
+    job.patient = True  # up to this answer
+    proof.bide(silence, hands.at + 60)
+    assert (proof.told_at, job.patient) == (hands.at + 60, False)
+
+
+def go_on(pauses: Iterator[Pause], hands: Hands, enough: Callable[[], object]) -> None:
+    """Let a job go on until that is so, or to its end."""
+    for pause in pauses:
+        pass_over(pause, hands)
+        if enough():
+            return
+
+
+def pass_over(pause: Pause, hands: Hands) -> None:
+    """Errands take real time, instants are reached at once."""
+    if isinstance(pause, float):
+        hands.at = max(hands.at, pause)
+    else:
+        until(lambda: pause.done, "the errand")
 
 
 # --- the applier, with the loop's part played by hand
@@ -228,7 +291,7 @@ def test_an_answer_from_before_the_agent_was_stopped_for_a_while_blames_nobody(
 
     def asked() -> bool:
         bench.applier.step(wanted)
-        return bench.conf.read_text() == "a: 7\n" and isinstance(bench.applier._pause, Errand)
+        return bench.conf.read_text() == "a: 7\n" and isinstance(bench.applier._runner.pause, Errand)
 
     until(asked, "the first question")
     until(lambda: not bench.busy, "its answer")

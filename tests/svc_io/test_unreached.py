@@ -16,6 +16,7 @@ import pytest
 
 from hms_svc import process, status_view
 from hms_svc.desired import Desired
+from hms_svc.served import Served
 from hms_svc.settings import Settings
 
 from .bench import Bench
@@ -101,6 +102,24 @@ def test_a_pid_file_that_stays_wrong_blames_no_patch(configure: Configure, hands
     assert bench.receipts()[-1] == (7, "effective")
     until(lambda: stub.loaded() == "a: 7\n", "the reload")
     assert (bench.applier.phase, bench.applier.trouble()) == ("steady", "")
+
+
+def test_an_error_of_the_disk_that_nobody_foresaw_blames_no_patch(
+    configure: Configure, hands: Hands, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(configure(HMS_PIDFILE=str(stub.pidfile)), hands)
+    bench.settle()
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(stub.pidfile))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Served, "tell", broken)
+        bench.settle(7, seconds=0.5)
+        assert bench.applier.failures() == {}
+        assert bench.applier.trouble() == f"effective: {stub.pidfile}: Input/output error"
+    bench.settle(7, seconds=10)
+    assert (bench.receipts()[-1], bench.applier.trouble()) == ((7, "effective"), "")
 
 
 REFUSALS = {
