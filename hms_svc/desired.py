@@ -122,7 +122,7 @@ class Desired:
 
     def _take(self, message: StreamMessage) -> bool:
         self.patches, self._admitted = advance(self.patches, message), None
-        self.revision = message.revision
+        self.revision, self._lower = message.revision, 0
         self.latches.forget(self.patches)
         return True
 

@@ -40,16 +40,16 @@ class Staged:
     def commit(self) -> None:
         """Put the candidates in place, in order; when one cannot be, those before it get their old text back."""
         places = {target: resolved(target) for target in self.temps}
-        old = {real: _old(real) for real in list(places.values())[:-1]}
+        old = {place: _old(place) for place in list(places.values())[:-1]}
         done: list[str] = []
         try:
-            for target, real in places.items():
-                put_in_place(self.temps[target], real)
-                done.append(real)
+            for target, place in places.items():
+                put_in_place(self.temps[target], place)
+                done.append(place)
                 del self.temps[target]
         except OSError:
-            for real in done:
-                _put_back(real, old[real])
+            for place in done:
+                _put_back(place, old[place])
             raise
         for directory in dict.fromkeys(map(directory_of, places.values())):
             try:

@@ -1,7 +1,6 @@
 """The API as a process of its own behind a real socket, on a database the test knows: `python -m tests.mgt.served`.
 
-GOV is a fake inside the process. With `work` the patches move on as well: reviews, windows, rollouts. With `blind`
-nobody looks for events by the clock, for as long as a test can take: what arrives was told of.
+GOV is a fake inside the process. With `work` the patches move on as well: reviews, windows, rollouts.
 """
 
 import asyncio
@@ -17,7 +16,6 @@ from typing import Any, NamedTuple
 from nacl.encoding import HexEncoder
 from nacl.signing import SigningKey
 
-from hms_mgt.api import wakeups
 from hms_mgt.api.app import create_app
 from hms_mgt.api.server import Server
 from hms_mgt.api.sse import Pace
@@ -35,15 +33,10 @@ class Served(NamedTuple):
     process: subprocess.Popen[str]
 
 
-NEVER_S = 3600.0
-
-
 @contextmanager
-def served(
-    database: str, *, most: int = 500, work: bool = False, key: str = "", blind: bool = False, **pace: float
-) -> Iterator[Served]:
+def served(database: str, *, most: int = 500, work: bool = False, key: str = "", **pace: float) -> Iterator[Served]:
     """Serve the API on a database until the block ends. `key` is MGT's own where the database knows one already."""
-    options = json.dumps({"most": most, "work": work, "key": key, "blind": blind, "pace": pace})
+    options = json.dumps({"most": most, "work": work, "key": key, "pace": pace})
     command = [sys.executable, "-m", "tests.mgt.served", database, options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -51,7 +44,7 @@ def served(
             yield Served(f"http://127.0.0.1:{int(process.stdout.readline())}", process)
         finally:
             process.terminate()
-            process.wait(60)
+            process.wait(10)
 
 
 def _world(database: str, key: str) -> World:
@@ -70,11 +63,7 @@ async def _work(world: World) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _serve(  # noqa: PLR0913 - the options as they come
-    database: str, *, most: int, work: bool, key: str, blind: bool, pace: dict[str, float]
-) -> None:
-    if blind:
-        wakeups._LOOK_EVERY_S = NEVER_S
+async def _serve(database: str, *, most: int, work: bool, key: str, pace: dict[str, float]) -> None:
     world = _world(database, key)
     app = create_app(world, Pace(**pace))  # type: ignore[arg-type]
     app.state.wakeups.most = most
@@ -83,7 +72,7 @@ async def _serve(  # noqa: PLR0913 - the options as they come
         listening.bind(("127.0.0.1", 0))
         print(listening.getsockname()[1], flush=True)  # noqa: T201 - whoever started this process waits for it
         worker = asyncio.create_task(_work(world)) if work else None
-        await Server(app, timeout_graceful_shutdown=30).serve([listening])
+        await Server(app, timeout_graceful_shutdown=5).serve([listening])
         if worker is not None:
             worker.cancel()
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from random import Random
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
@@ -55,14 +54,13 @@ async def check(world: World, history: Sequence[Act]) -> None:
     await stage.close()
 
 
-@pytest.mark.parametrize("_part", range(5))  # in parts: each by itself is far from the time a test may take
-def test_every_instant_is_what_the_audit_alone_adds_up_to(database: str, _part: int) -> None:
+def test_every_instant_is_what_the_audit_alone_adds_up_to(database: str) -> None:
     with asyncio.Runner() as runner:
         world = World(database)
 
         # Dice, for what hypothesis prefers to draw is short and all alike. The note tells which history it was.
         @settings(
-            max_examples=8,
+            max_examples=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -98,6 +98,14 @@ def test_a_control_plane_that_stays_behind_what_is_held_is_noticed(desired: Desi
     assert not desired.overtaken
 
 
+def test_a_newer_revision_shows_that_it_has_come_after(desired: Desired) -> None:
+    seen = []
+    for heard in (Heartbeat("IACB", 101, {"API": 4}), Heartbeat("IACB", 102, {"API": 4}), message("snapshot", 6)):
+        desired.hear(heard, NOW)
+        seen.append(desired.overtaken)
+    assert seen == [False, True, False]
+
+
 def test_a_heartbeat_of_a_clock_that_was_wrong_does_not_outlive_it(desired: Desired) -> None:
     """Our own time went along with it and has come back since: `now` is the judged time."""
     desired.hear(Heartbeat("IACB", NOW + 3600, {}), NOW + 3600)
